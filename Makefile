@@ -1,0 +1,34 @@
+# Everything runs from the virtual environment that `make setup` prepares; nothing needs root.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell for p in python3.12 python3 python; do "$$p" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 12))' 2>/dev/null && echo "$$p" && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+REQUIREMENTS := requirements/development.txt
+STAMP := $(VENV)/.stamp
+# A uv that answers (a pyenv shim may not), else our own.
+UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
+UV_TOOL := $(filter .tools/bin/uv,$(UV))
+
+.PHONY: help setup demo test lint types lock up synth clean
+
+help: ## Show what can be made
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP) ## Prepare .venv with everything, in locked versions
+
+.tools/bin/uv:
+	@test -n "$(PYTHON)" || { echo "Python 3.12 was not found: install it, or run make with PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv .tools && .tools/bin/pip install --quiet --disable-pip-version-check uv
+
+$(STAMP): $(REQUIREMENTS) pyproject.toml $(UV_TOOL)
+	@test -n "$(PYTHON)" || { echo "Python 3.12 was not found: install it, or run make with PYTHON=/path/to/python3.12"; exit 1; }
+	test -x $(BIN)/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes $(REQUIREMENTS)
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+lock: $(UV_TOOL) ## Lock all dependencies again (with hashes, without hosts)
+	$(UV) pip compile --quiet --python-version 3.12 --generate-hashes --no-emit-index-url --no-header --all-extras --group dev -o requirements/development.txt pyproject.toml
+	$(UV) pip compile --quiet --python-version 3.12 --generate-hashes --no-emit-index-url --no-header -c requirements/development.txt -o requirements/orchestrator.txt pyproject.toml
+	$(UV) pip compile --quiet --python-version 3.12 --generate-hashes --no-emit-index-url --no-header -c requirements/development.txt --extra isaaclab -o requirements/simulator.txt pyproject.toml

@@ -1,0 +1,1 @@
+"""The nouns: configurations, requests, jobs, events, outcomes and errors. Imports nothing else of the project."""

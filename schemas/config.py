@@ -1,0 +1,289 @@
+"""The two JSON files that users write: `*-training-config.json` and `*-evaluation-config.json`.
+
+JSON is camelCase, Python snake_case. Unknown keys, wrong types and values out of range are errors that name the key,
+the value, what is allowed and the nearest known key; nothing is coerced.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.alias_generators import to_camel
+
+from schemas.errors import ConfigError
+from schemas.task_names import Library, near_names
+from schemas.validation import explain
+
+MAX_CONFIG_BYTES = 1_000_000
+
+
+class CamelModel(BaseModel):
+    """Base of everything that is written as camelCase JSON: strict, frozen, no unknown keys."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        serialize_by_alias=True,
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+    )
+
+
+S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$", examples=["s3://bucket/key"])]
+HydraOverride = Annotated[str, Field(pattern=r"^[~+]{0,2}[A-Za-z_][\w.\-/@]*(=.*)?$", max_length=500)]
+
+
+class OutputConfig(CamelModel):
+    """What is kept of a training run."""
+
+    save_checkpoints: bool = True
+    """Publish every checkpoint; false publishes only the last one."""
+    checkpoint_interval: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """Iterations from one checkpoint to the next."""
+
+
+class VideoConfig(CamelModel):
+    """The picture of an evaluation's video."""
+
+    width: Annotated[int, Field(ge=64, le=3840, multiple_of=2)] = 640
+    """Pixels across (even)."""
+    height: Annotated[int, Field(ge=64, le=2160, multiple_of=2)] = 360
+    """Pixels down (even)."""
+    fps: Annotated[int, Field(ge=1, le=120)] | None = None
+    """Frames a second of the file; by default the task's own step rate, so that the video plays in real time."""
+    max_frames: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    """Stop filming after so many frames; by default numEpisodes x stepsPerEpisode are filmed."""
+    num_envs: Annotated[int, Field(ge=1, le=16)] = 1
+    """How many of the environments are filmed, side by side."""
+
+
+class ComputeConfig(CamelModel):
+    """The machines that a job asks for. Ignored when it runs on this machine."""
+
+    num_nodes: Annotated[int, Field(ge=1, le=64)]
+    """GPU machines; more than one trains distributed."""
+    gpus_per_node: Annotated[int, Field(ge=1, le=8)] = 1
+    """GPUs of each machine; one process runs on each."""
+    timeout_minutes: Annotated[int, Field(ge=1, le=10_080)] = 360
+    """The job ends after so long, with what was saved by then."""
+
+
+class _SharedTaskConfig(CamelModel):
+    task: Annotated[str, Field(min_length=1, max_length=200)]
+    """Isaac Lab task; names with and without the 2.x suffix `-v0` both work."""
+    num_envs: Annotated[int, Field(ge=1, le=65_536)]
+    """Environments simulated in parallel."""
+    rl_library: Library
+    """The reinforcement-learning library."""
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
+    """Seed of the environments and the agent."""
+    custom_environment_path: Annotated[str, Field(min_length=1)] | None = None
+    """A .whl, .zip or .tar.gz with tasks of your own, relative to the asset's root."""
+    custom_environment_s3_uri: S3Uri | None = None
+    """The same as a full s3:// URI."""
+    hydra_overrides: Annotated[tuple[HydraOverride, ...], Field(strict=False, max_length=100)] = ()
+    """Isaac Lab's Hydra overrides, e.g. `env.episode_length_s=10` or `agent.algorithm.entropy_coef=0.01`."""
+
+
+class TrainingTaskConfig(_SharedTaskConfig):
+    """`trainingConfig` of a training."""
+
+    mode: Literal["train"]
+    """Always `train`."""
+    max_iterations: Annotated[int, Field(ge=1, le=10_000_000)]
+    """Policy updates in all, those before a resume included."""
+    resume_checkpoint: Annotated[str, Field(min_length=1)] | None = None
+    """Train on from this checkpoint: a path within the asset, or an s3:// URI."""
+
+
+class EvaluationTaskConfig(_SharedTaskConfig):
+    """`trainingConfig` of an evaluation."""
+
+    mode: Literal["evaluate", "play"]
+    """`evaluate`; `play` means the same."""
+    num_episodes: Annotated[int, Field(ge=1, le=100_000)]
+    """Rounds: each resets every environment and counts each environment's first episode."""
+    steps_per_episode: Annotated[int, Field(ge=1, le=1_000_000)]
+    """Steps after which a round ends."""
+    checkpoint_path: Annotated[str, Field(min_length=1)] | None = None
+    """The checkpoint, relative to the asset's root."""
+    policy_s3_uri: Annotated[
+        S3Uri | None,
+        Field(validation_alias=AliasChoices("policyS3Uri", "policyPath", "policy_s3_uri")),
+    ] = None
+    """The checkpoint as a full s3:// URI (policyPath is an alias)."""
+    checkpoint_paths: Annotated[tuple[str, ...], Field(strict=False, max_length=10_000)] = ()
+    """Several checkpoints (paths or s3:// URIs), evaluated one after the other in one simulator process."""
+    record_video: bool = True
+    """Film the evaluation."""
+
+
+class _JobConfig(CamelModel):
+    schema_: Annotated[str | None, Field(alias="$schema")] = None
+    name: Annotated[str, Field(min_length=1, max_length=200)]
+    """Shown to people."""
+    description: Annotated[str, Field(max_length=4_000)]
+    """Shown to people."""
+    compute_config: ComputeConfig
+    custom_environment_path: Annotated[str, Field(min_length=1)] | None = None
+    """Accepted here as well as inside trainingConfig."""
+    custom_environment_s3_uri: S3Uri | None = None
+    """Accepted here as well as inside trainingConfig."""
+
+    @property
+    def custom_environment(self) -> str | None:
+        """The archive with the user's own tasks: an s3:// URI or a path within the asset, or None."""
+        inner: _SharedTaskConfig = self.training_config  # type: ignore[attr-defined]
+        return (
+            inner.custom_environment_path
+            or self.custom_environment_path
+            or inner.custom_environment_s3_uri
+            or self.custom_environment_s3_uri
+        )
+
+
+class TrainingJobConfig(_JobConfig):
+    """A training: `*-training-config.json`."""
+
+    training_config: TrainingTaskConfig
+    output_config: OutputConfig = OutputConfig()
+
+    @property
+    def kind(self) -> Literal["training"]:
+        """The workflow that this file belongs to."""
+        return "training"
+
+
+class EvaluationJobConfig(_JobConfig):
+    """An evaluation: `*-evaluation-config.json`."""
+
+    training_config: EvaluationTaskConfig
+    video_config: VideoConfig = VideoConfig()
+
+    @property
+    def kind(self) -> Literal["evaluation"]:
+        """The workflow that this file belongs to."""
+        return "evaluation"
+
+    @model_validator(mode="after")
+    def _one_node(self) -> Self:
+        if self.compute_config.num_nodes != 1:
+            raise ValueError("computeConfig.numNodes must be 1: an evaluation runs on one machine")
+        return self
+
+
+JobConfig = TrainingJobConfig | EvaluationJobConfig
+Kind = Literal["training", "evaluation"]
+_MODES: dict[str, type[TrainingJobConfig] | type[EvaluationJobConfig]] = {
+    "train": TrainingJobConfig,
+    "evaluate": EvaluationJobConfig,
+    "play": EvaluationJobConfig,
+}
+
+
+def parse_config(
+    text: str | bytes, *, source: str, expected: Kind | None = None, defaults: Mapping[str, Any] | None = None
+) -> JobConfig:
+    """Read one configuration file's text.
+
+    Args:
+        text: The JSON text.
+        source: Its path or URI, for errors.
+        expected: The workflow it was given to, when that is known.
+        defaults: Values beneath the file, e.g. the workflow's registered inputParameters.
+
+    Raises:
+        ConfigError: Not JSON, an unknown or missing key, a wrong type or value, or the wrong workflow.
+    """
+    if len(text) > MAX_CONFIG_BYTES:
+        raise ConfigError(
+            f"The configuration is {len(text):,} bytes long; at most {MAX_CONFIG_BYTES:,} are allowed",
+            where=source,
+            remedy="Is this the right file?",
+        )
+    try:
+        data = json.loads(text)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            f"The configuration is not valid JSON: {error}", where=source, remedy="Mend the file's syntax."
+        ) from error
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"The configuration is a JSON {type(data).__name__}", where=source, remedy="It must be an object {…}."
+        )
+    return check_config(merge(defaults or {}, data), source=source, expected=expected)
+
+
+def check_config(data: Mapping[str, Any], *, source: str, expected: Kind | None = None) -> JobConfig:
+    """Check a configuration that is already an object; see :func:`parse_config`."""
+    inner = data.get("trainingConfig")
+    mode = inner.get("mode") if isinstance(inner, Mapping) else None
+    if not isinstance(inner, Mapping):
+        near = near_names("trainingConfig", [k for k in data if isinstance(k, str)], most=1)
+        hint = f" Did you mean it by '{near[0]}'?" if near else ""
+        raise ConfigError(
+            "The key 'trainingConfig' is missing or no object",
+            where=source,
+            remedy=f"Both kinds of configuration have it.{hint}",
+        )
+    model = _MODES.get(mode) if isinstance(mode, str) else None
+    if model is None:
+        raise ConfigError(
+            f"trainingConfig.mode is {mode!r}" if "mode" in inner else "The key 'trainingConfig.mode' is missing",
+            where=source,
+            remedy="Allowed: 'train' (training), 'evaluate' or its alias 'play' (evaluation).",
+        )
+    if expected is not None and model is not (TrainingJobConfig if expected == "training" else EvaluationJobConfig):
+        other = "evaluation" if expected == "training" else "training"
+        raise ConfigError(
+            f"trainingConfig.mode is {mode!r}, but this is the {expected} workflow",
+            where=source,
+            remedy=f"Run the {other} workflow on this file, or choose a *-{expected}-config.json.",
+        )
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise explain(error, model, source=source) from error
+
+
+def merge(beneath: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one JSON object over another, deeply; the one above wins."""
+    merged = dict(beneath)
+    for key, value in above.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def asset_root_of(config_path: str) -> str:
+    """Return the asset's root for a config file: the folder above its own folder; at the top, its own folder.
+
+    Args:
+        config_path: POSIX path of the file within the asset's location, e.g. ``asset/training/x.json``.
+    """
+    folder = PurePosixPath(config_path).parent
+    return str(folder.parent) if folder.name else str(folder)
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of both kinds, for editors."""
+    from pydantic import TypeAdapter
+
+    schema = TypeAdapter(JobConfig).json_schema(by_alias=True)
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "isaaclab-flows job configuration",
+        **schema,
+    }
+
+
+def schema_file() -> Path:
+    """Return where the committed JSON Schema lies."""
+    return Path(__file__).with_name("job-config.schema.json")

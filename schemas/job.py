@@ -1,0 +1,62 @@
+"""A resolved job: everything checked and decided, nothing secret. It is what execute gets and the job folder keeps."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.config import CamelModel, EvaluationJobConfig, Kind, TrainingJobConfig
+from schemas.request import JobId
+from schemas.task_names import Library
+
+
+class CheckpointSource(CamelModel):
+    """One checkpoint to read."""
+
+    uri: str
+    """Path or s3:// URI."""
+    found_by: str
+    """``checkpointPath``, ``policyS3Uri``, ``discovery``, ``input`` or ``resumeCheckpoint``."""
+    size: int | None = None
+    """Bytes, where known."""
+
+
+class Price(CamelModel):
+    """What a job is expected to cost, for people; never a limit."""
+
+    instance_type: str
+    dollars_per_hour: float
+    as_of: str
+    """Date of the price, YYYY-MM-DD."""
+
+
+class Job(CamelModel):
+    """One resolved job."""
+
+    version: int = 1
+    job_id: JobId
+    kind: Kind
+    source: str
+    config: TrainingJobConfig | EvaluationJobConfig
+    task: str
+    """Installed registry's name, or the custom environment's own."""
+    library: Library
+    checkpoints: Annotated[tuple[CheckpointSource, ...], Field(strict=False)] = ()
+    """Evaluation: what is evaluated, in order. Training: at most one, the one to resume from."""
+    custom_environment_uri: str | None = None
+    output_uri: str
+    """Without the job id."""
+    staging_uri: str
+    """Folder or s3:// prefix that finished files appear in while the job runs; ends with the job id."""
+    device: str
+    user: str = ""
+    labels: dict[str, str] = {}
+    price: Price | None = None
+    again: bool = False
+    warnings: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+    @property
+    def title(self) -> str:
+        """Task, library and the id's first eight characters, as run names say it."""
+        return f"{self.task} · {self.library} · {self.job_id[:8]}"

@@ -1,0 +1,105 @@
+"""An outcome: how a job ended. It is kept as outcome.json, summarised for people and answered to VAMS."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.config import CamelModel, Kind
+from schemas.errors import ErrorRecord
+from schemas.request import JobId
+
+Status = Literal["succeeded", "failed", "cancelled"]
+
+
+class OutputFile(CamelModel):
+    """One published or publishable file."""
+
+    path: str
+    """Relative to the job's output folder, POSIX."""
+    size: int
+    """Bytes."""
+    sha256: str = ""
+
+
+class Interval(CamelModel):
+    """A confidence interval."""
+
+    low: float
+    high: float
+    level: float = 0.95
+
+
+class TrainingSummary(CamelModel):
+    """What came out of a training."""
+
+    iterations: int
+    total_iterations: int
+    final_reward: float | None = None
+    best_reward: float | None = None
+    best_iteration: int | None = None
+    final_episode_length: float | None = None
+    success_rate: float | None = None
+    steps_per_second: float | None = None
+    """Median over the iterations."""
+    checkpoints: int = 0
+    last_checkpoint: str | None = None
+    recoveries: int = 0
+    """How often the training went on from a checkpoint after a stop."""
+    iterations_lost: int = 0
+    """Iterations done twice because of those stops."""
+
+
+class EvaluationSummary(CamelModel):
+    """What one checkpoint's evaluation gave."""
+
+    checkpoint: str
+    checkpoint_sha256: str = ""
+    checkpoint_iteration: int | None = None
+    episodes: int = 0
+    mean_return: float | None = None
+    std_return: float | None = None
+    mean_return_ci: Interval | None = None
+    interquartile_mean_return: float | None = None
+    interquartile_mean_return_ci: Interval | None = None
+    mean_length: float | None = None
+    success_rate: float | None = None
+    """None where the task reports no success."""
+    success_rate_ci: Interval | None = None
+    terminated_rate: float | None = None
+    steps_per_second: float | None = None
+    reward_terms: dict[str, float] = {}
+    """Mean over episodes of each reward term, where the task logs them."""
+    video_frames: int = 0
+    error: ErrorRecord | None = None
+
+
+class Outcome(CamelModel):
+    """How a job ended."""
+
+    version: int = 1
+    job_id: JobId
+    kind: Kind
+    status: Status
+    task: str
+    library: str
+    error: ErrorRecord | None = None
+    training: TrainingSummary | None = None
+    evaluations: Annotated[tuple[EvaluationSummary, ...], Field(strict=False)] = ()
+    files: Annotated[tuple[OutputFile, ...], Field(strict=False)] = ()
+    output_uri: str = ""
+    """Where the files lie, job id included."""
+    started_at: float = 0.0
+    """Unix time [s]."""
+    seconds: float = 0.0
+    """Wall time of all attempts."""
+    gpu_seconds: float = 0.0
+    """Wall time of the simulator times its GPUs, all attempts; 0 on a CPU."""
+    estimated_cost: float | None = None
+    """Dollars, by the job's price; None without one."""
+    attempts: int = 1
+    device: str = ""
+    versions: dict[str, str] = {}
+    seed: int | None = None
+    warnings: Annotated[tuple[str, ...], Field(strict=False)] = ()

@@ -1,0 +1,52 @@
+"""The settings, read from the environment in one place: the prefix is ISAACLAB_FLOWS_."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AliasChoices, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything that the environment decides. ``ISAACLAB_FLOWS_HANG_SECONDS=900`` sets hang_seconds."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="ISAACLAB_FLOWS_", frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
+
+    outputs: str = "outputs"
+    """Folder or s3:// prefix for the outputs of runs that name none."""
+    jobs_folder: Path | None = None
+    """Where job folders lie (on AWS: the EFS mount's /mnt/efs/jobs); by default `.jobs` beside the outputs."""
+    cache_folder: Path = Path("~/.cache/isaaclab-flows")
+    """Robot files and compiled kernels that later runs use again."""
+    asset_root: Annotated[
+        Path | None,
+        Field(validation_alias=AliasChoices("ISAACLAB_FLOWS_ASSET_ROOT", "ISAACSIM_ASSET_ROOT")),
+    ] = None
+    """Robot files to use instead of NVIDIA's server and of the pack made from Newton's wheel."""
+    simulator_python: Path | None = None
+    """Python that has Isaac Lab; by default the one that runs this. In NVIDIA's image: /isaac-sim/python.sh."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to simulate; auto takes the GPU where there is one."""
+    hang_seconds: Annotated[float, Field(gt=0)] = 900.0
+    """The simulator is ended when it reports nothing for so long."""
+    stop_grace_seconds: Annotated[float, Field(gt=0)] = 60.0
+    """From asking the simulator to end (SIGTERM) to making it (SIGKILL)."""
+    execute_deployment: str | None = None
+    """Deployment (`flow/name`) that runs execute on a GPU machine; None runs it inline."""
+    transfer_threads: Annotated[int, Field(ge=1, le=64)] = 8
+    """Parallel transfers."""
+    transfer_attempts: Annotated[int, Field(ge=1, le=20)] = 5
+    """Tries of one transfer."""
+    instance_type: str | None = None
+    """EC2 instance type that jobs run on, for the estimated cost."""
+
+
+@lru_cache(maxsize=1)
+def settings() -> Settings:
+    """Return the settings, read once; tests clear the cache."""
+    return Settings()

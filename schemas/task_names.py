@@ -1,0 +1,128 @@
+"""Isaac Lab's task names: the installed registry, and the 2.x names that configs in the field still use.
+
+The table is committed because the orchestrating side has no Isaac Lab; a system test compares it with the
+installed registry (isaaclab 3.0.0).
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Final, Literal
+
+from schemas.errors import ConfigError
+
+Library = Literal["rsl_rl", "rl_games", "skrl"]
+
+TASKS: Final[dict[str, tuple[Library, ...]]] = {
+    "Isaac-Ant": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Ant-Direct": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Cartpole": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Cartpole-Camera": ("rl_games", "rsl_rl"),
+    "Isaac-Cartpole-Camera-Direct": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Cartpole-Direct": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-DrLegs-HoldPose-v0": ("rsl_rl",),
+    "Isaac-DrLegs-Walk-v0": ("rsl_rl",),
+    "Isaac-Fourbar-Pole-Swingup": ("rsl_rl",),
+    "Isaac-Humanoid": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Humanoid-Direct": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Lift-Cable-Franka": ("rsl_rl",),
+    "Isaac-Lift-Cable-Franka-Camera": ("rsl_rl",),
+    "Isaac-Lift-Cloth-Franka": ("rsl_rl",),
+    "Isaac-Lift-Cloth-Franka-Camera": ("rsl_rl",),
+    "Isaac-Lift-Franka": ("rsl_rl",),
+    "Isaac-Lift-KukaAllegro": ("rsl_rl",),
+    "Isaac-Lift-KukaAllegro-Camera": ("rsl_rl",),
+    "Isaac-Lift-Soft-Franka": ("rsl_rl",),
+    "Isaac-Lift-Soft-Franka-Camera": ("rsl_rl",),
+    "Isaac-Open-Drawer-Franka": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Open-Drawer-Franka-Direct": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Pendulum-MARL-Direct": ("rl_games", "skrl"),
+    "Isaac-Reach-Franka": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Reach-Franka-OSC": ("rsl_rl",),
+    "Isaac-Reach-UR10": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Reorient-Cube-Allegro": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Reorient-Cube-Allegro-Direct": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Reorient-Cube-Shadow": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Reorient-Cube-Shadow-Camera": ("rl_games", "rsl_rl"),
+    "Isaac-Reorient-Cube-Shadow-Camera-Direct": ("rl_games", "rsl_rl"),
+    "Isaac-Reorient-Cube-Shadow-Direct": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Reorient-KukaAllegro": ("rsl_rl",),
+    "Isaac-Reorient-KukaAllegro-Camera": ("rsl_rl",),
+    "Isaac-Shadow-Handover": ("rsl_rl",),
+    "Isaac-Shadow-Handover-Direct": ("rl_games", "rsl_rl", "skrl"),
+    "Isaac-Velocity-Flat-AnymalD": ("rsl_rl", "skrl"),
+    "Isaac-Velocity-Flat-Cassie": ("rsl_rl", "skrl"),
+    "Isaac-Velocity-Flat-G1": ("rsl_rl", "skrl"),
+    "Isaac-Velocity-Flat-H1": ("rsl_rl", "skrl"),
+    "Isaac-Velocity-Flat-UnitreeGo2": ("rsl_rl", "skrl"),
+    "Isaac-Velocity-Rough-AnymalD": ("rsl_rl", "skrl"),
+    "Isaac-Velocity-Rough-Cassie": ("rsl_rl", "skrl"),
+    "Isaac-Velocity-Rough-G1": ("rsl_rl", "skrl"),
+    "Isaac-Velocity-Rough-H1": ("rsl_rl", "skrl"),
+    "Isaac-Velocity-Rough-UnitreeGo2": ("rsl_rl", "skrl"),
+}
+"""Registered task name to the libraries that it has an agent configuration for."""
+
+RENAMED: Final[dict[str, str]] = {
+    "Isaac-Velocity-Flat-Anymal-D": "Isaac-Velocity-Flat-AnymalD",
+    "Isaac-Velocity-Rough-Anymal-D": "Isaac-Velocity-Rough-AnymalD",
+    "Isaac-Velocity-Flat-Unitree-Go2": "Isaac-Velocity-Flat-UnitreeGo2",
+    "Isaac-Velocity-Rough-Unitree-Go2": "Isaac-Velocity-Rough-UnitreeGo2",
+    "Isaac-Repose-Cube-Shadow-Direct": "Isaac-Reorient-Cube-Shadow-Direct",
+    "Isaac-Repose-Cube-Allegro-Direct": "Isaac-Reorient-Cube-Allegro-Direct",
+    "Isaac-Repose-Cube-Allegro": "Isaac-Reorient-Cube-Allegro",
+    "Isaac-Franka-Cabinet-Direct": "Isaac-Open-Drawer-Franka-Direct",
+    "Isaac-Lift-Cube-Franka": "Isaac-Lift-Franka",
+    "Isaac-Shadow-Hand-Over-Direct": "Isaac-Shadow-Handover-Direct",
+    "Isaac-Cart-Double-Pendulum-Direct": "Isaac-Pendulum-MARL-Direct",
+}
+"""2.x names (without their version) whose 3.0 name differs by more than the version."""
+
+_VERSION = re.compile(r"-v\d+$")
+
+
+def installed_name(task: str, *, extra: Iterable[str] = ()) -> str | None:
+    """Return the installed registry's name of a task written in either naming, or None when there is none.
+
+    Args:
+        task: A name such as ``Isaac-Cartpole-Direct-v0`` or ``Isaac-Cartpole-Direct``.
+        extra: Names that a custom environment registers, taken as they are.
+    """
+    known = {*TASKS, *extra}
+    bare = _VERSION.sub("", task)
+    for candidate in (task, bare, RENAMED.get(bare, ""), bare.replace("-Play", "")):
+        if candidate in known:
+            return candidate
+    return None
+
+
+def near_names(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:
+    """Return the known names nearest to one that is not known, best first."""
+    by_folded = {k.casefold(): k for k in known}
+    return [by_folded[m] for m in difflib.get_close_matches(name.casefold(), by_folded, n=most, cutoff=0.4)]
+
+
+def require_task(task: str, library: Library) -> str:
+    """Return the installed name of a task that the library can train.
+
+    Raises:
+        ConfigError: The task is not registered (near names are listed) or has no configuration for the library.
+    """
+    name = installed_name(task)
+    if name is None:
+        near = near_names(task, TASKS)
+        raise ConfigError(
+            f"'{task}' is not a task of Isaac Lab 3.0",
+            where="trainingConfig.task",
+            remedy=f"Near names: {', '.join(near) or 'none'}. `isaaclab-flows tasks` lists all; a task of your own needs"
+            " customEnvironmentPath or customEnvironmentS3Uri.",
+        )
+    if library not in TASKS[name]:
+        raise ConfigError(
+            f"The task '{name}' has no {library} configuration",
+            where="trainingConfig.rlLibrary",
+            remedy=f"Libraries that this task has: {', '.join(TASKS[name])}.",
+        )
+    return name
