@@ -69,9 +69,10 @@ class SimulatorJob(CamelModel):
     run_folder: str
     """Absolute path; the library writes its checkpoints, parameters and TensorBoard events below it.
 
-    Training leaves: ``checkpoints/`` (each library's own file names), ``params/*.yaml``, ``tensorboard/<attempt>/events*``,
-    ``exported/policy.{pt,onnx}`` and ``exported/check.json``. Evaluation leaves, for the checkpoint at position k of the
-    list: ``evaluations/<k>/episodes.csv`` and, filmed, ``evaluations/<k>/video.mp4`` and ``evaluations/<k>/preview.png``.
+    Training leaves ``checkpoints/`` (each library's own file names), ``params/*.yaml``,
+    ``tensorboard/<attempt>/events*``, ``exported/policy.{pt,onnx}`` and ``exported/check.json``. Evaluation leaves, for
+    the checkpoint at position k of the order, ``evaluations/<k>/episodes.csv`` and, filmed,
+    ``evaluations/<k>/video.mp4`` and ``evaluations/<k>/preview.png``.
     """
     progress_file: str
     """Absolute path of progress.jsonl."""

@@ -116,8 +116,8 @@ def require_task(task: str, library: Library) -> str:
         raise ConfigError(
             f"'{task}' is not a task of Isaac Lab 3.0",
             where="trainingConfig.task",
-            remedy=f"Near names: {', '.join(near) or 'none'}. `isaaclab-flows tasks` lists all; a task of your own needs"
-            " customEnvironmentPath or customEnvironmentS3Uri.",
+            remedy=f"Near names: {', '.join(near) or 'none'}. `isaaclab-flows tasks` lists all; a task of your own"
+            " needs customEnvironmentPath or customEnvironmentS3Uri.",
         )
     if library not in TASKS[name]:
         raise ConfigError(
