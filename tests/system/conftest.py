@@ -1,0 +1,127 @@
+"""Real servers and engines for the system tests, each started once a session and skipped loudly where missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder is a system test; what it needs decides whether it can run here."""
+    missing = {"isaaclab": _no_isaaclab(), "docker": _no_docker(), "browser": _no_browser()}
+    for item in items:
+        if not Path(item.path).is_relative_to(Path(__file__).parent):
+            continue
+        item.add_marker(pytest.mark.system)
+        for marker, reason in missing.items():
+            if reason and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+def _no_isaaclab() -> str:
+    from importlib.util import find_spec
+
+    return "" if find_spec("isaaclab") else "Isaac Lab is not installed: run `make setup`"
+
+
+def _no_docker() -> str:
+    if shutil.which("docker") is None:
+        return "no docker command: install docker.io (or Docker) and start its engine"
+    answer = subprocess.run(["docker", "info"], capture_output=True, check=False, timeout=30)
+    return "" if answer.returncode == 0 else "no Docker engine answers: start dockerd"
+
+
+def _no_browser() -> str:
+    return "" if CHROMIUM else "no Chromium: install the package chromium"
+
+
+def free_port() -> int:
+    """Return a TCP port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_until(what: str, check: Callable[[], bool], *, seconds: float = 60, poll: float = 0.2) -> None:
+    """Wait until something holds; fail saying what never did."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if check():
+            return
+        time.sleep(poll)
+    pytest.fail(f"waited {seconds:.0f} s for {what}")
+
+
+def answers(url: str) -> bool:
+    """Say whether a URL answers 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real Prefect server; yields its API URL."""
+    home = tmp_path_factory.mktemp("prefect")
+    port = free_port()
+    environment = {
+        **os.environ,
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "PREFECT_UI_ENABLED": "true",
+    }
+    environment.pop("PREFECT_API_URL", None)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with (home / "server.log").open("w") as log:
+        server = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+        try:
+            url = f"http://127.0.0.1:{port}/api"
+            wait_until("the Prefect server", lambda: answers(f"{url}/health"), seconds=120)
+            yield url
+        finally:
+            server.terminate()
+            server.wait(30)
+
+
+@pytest.fixture(scope="session")
+def moto_server() -> Iterator[str]:
+    """moto's server (S3, Batch with real containers, Step Functions, …); yields its endpoint URL."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "0.0.0.0", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        url = f"http://127.0.0.1:{port}"
+        wait_until("moto's server", lambda: answers(f"{url}/moto-api/"), seconds=60)
+        yield url
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture
+def aws(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Point boto3, here and in child processes, at moto's server; yields its endpoint URL."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": moto_server,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
+        monkeypatch.delenv(name, raising=False)
+    return moto_server
