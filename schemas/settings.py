@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from schemas.placement import Queues
 
 
 class Settings(BaseSettings):
@@ -44,6 +46,10 @@ class Settings(BaseSettings):
     """Tries of one transfer."""
     instance_type: str | None = None
     """EC2 instance type that jobs run on, for the estimated cost."""
+    queues: Queues | None = None
+    """The deployment's Batch job queues (JSON); infrastructure/ sets it, schemas/placement.py chooses from it."""
+    gpu_pool: dict[str, Any] = {}
+    """Defaults of the aws-batch work pool's variables (JSON), for `isaaclab-flows deploy`; infrastructure/ sets it."""
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,70 @@
+"""Which machine a job asks for: the queue, and a share of a machine that the queue really has."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from schemas.config import CamelModel, ComputeConfig
+from schemas.errors import ConfigError
+from schemas.instances import FAMILIES, Instance, Request, machines_for, request_for
+
+
+class QueueSet(CamelModel):
+    """The Batch job queues of machines with so many GPUs. One set for each size keeps small jobs off big machines:
+    Batch prefers the lowest price for a vCPU, which a 48xlarge has."""
+
+    gpus: Annotated[int, Field(ge=1)]
+    """GPUs of each machine."""
+    resumable: str
+    """For work that goes on from its checkpoints: Spot first where the deployment has it."""
+    on_demand: str
+    multi_node: str | None = None
+    """Machines side by side in a placement group, never Spot; None where the deployment has none."""
+
+
+class Queues(CamelModel):
+    """Everything that a deployment has to run jobs on."""
+
+    sets: Annotated[tuple[QueueSet, ...], Field(strict=False, min_length=1)]
+    families: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] = FAMILIES
+    """Instance families in the order in which they are tried."""
+
+
+class Placement(CamelModel):
+    """What one job asks Batch for."""
+
+    job_queue: str
+    nodes: int
+    request: Request
+    """Of each node."""
+    machine: Instance
+    """The smallest machine of the first family, which is tried first; estimates are made with its price."""
+
+
+def place(compute: ComputeConfig, queues: Queues) -> Placement:
+    """Return where a job goes and what it asks for there.
+
+    Raises:
+        ConfigError: The deployment has no machines with so many GPUs, or none for several nodes.
+    """
+    sizes = sorted(queues.sets, key=lambda found: found.gpus)
+    size = next((found for found in sizes if found.gpus >= compute.gpus_per_node), None)
+    if size is None:
+        raise ConfigError(
+            f"computeConfig.gpusPerNode is {compute.gpus_per_node}, but no machine of this deployment has so many GPUs",
+            where="computeConfig.gpusPerNode",
+            remedy=f"Allowed: up to {sizes[-1].gpus}. The deployment's gpusPerMachine adds bigger machines.",
+        )
+    queue = size.resumable if compute.num_nodes == 1 else size.multi_node
+    if queue is None:
+        raise ConfigError(
+            f"computeConfig.numNodes is {compute.num_nodes}, but this deployment has no queue for several nodes",
+            where="computeConfig.numNodes",
+            remedy="Set it to 1, or enable multiNode in the deployment's configuration.",
+        )
+    request = request_for(compute.gpus_per_node, families=queues.families)
+    # A 2-GPU job lands in the queue of the 4-GPU machines; what it asks for fits every family there.
+    machine = next(found for found in machines_for(request, queues.families) if found.gpus == size.gpus)
+    return Placement(job_queue=queue, nodes=compute.num_nodes, request=request, machine=machine)
