@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, field_serializer
+from pydantic import Field, SecretStr
 
 from schemas.config import CamelModel, Kind
 
@@ -21,15 +21,18 @@ class Callback(CamelModel):
     """Where the answer goes. The token is a secret: it lives in the request document and nowhere else."""
 
     task_token: SecretStr
-    """VAMS's Step Functions task token, at most 2,048 characters."""
+    """VAMS's Step Functions task token, at most 2,048 characters. Dumped as asterisks, in JSON too: whoever needs it
+    reads the document again, which also gives the newest one."""
+    document_uri: str
+    """The request document's own URI; the answers are recorded beside it."""
+    attempt: Annotated[int, Field(ge=1)] = 1
+    """Counts the runs of this execution."""
+    received_at: float = 0.0
+    """Unix time [s] at which the token arrived."""
     region: str | None = None
     """AWS region of the state machine; by default the session's."""
     heartbeat_seconds: float = 60.0
-
-    @field_serializer("task_token", when_used="json")
-    def _reveal(self, token: SecretStr) -> str:
-        """Only the request document is serialised as JSON; everything else prints asterisks."""
-        return token.get_secret_value()
+    """From one heartbeat to the next."""
 
 
 class VamsLocations(CamelModel):
