@@ -26,10 +26,10 @@ class Settings(BaseSettings):
     cache_folder: Path = Path("~/.cache/isaaclab-flows")
     """Robot files and compiled kernels that later runs use again."""
     asset_root: Annotated[
-        Path | None,
+        str | None,
         Field(validation_alias=AliasChoices("ISAACLAB_FLOWS_ASSET_ROOT", "ISAACSIM_ASSET_ROOT")),
     ] = None
-    """Robot files to use instead of NVIDIA's server and of the pack made from Newton's wheel."""
+    """Folder or URL with robot files to use instead of NVIDIA's server and of the pack made from Newton's wheel."""
     simulator_python: Path | None = None
     """Python that has Isaac Lab; by default the one that runs this. In NVIDIA's image: /isaac-sim/python.sh."""
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,1 +1,22 @@
-"""One small module a reinforcement-learning library; :mod:`container.libraries.base` is what they have in common."""
+"""The reinforcement-learning libraries, looked up by the name that configurations give them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Final
+
+from container.libraries.base import Library
+
+_CLASSES: Final = {
+    "rsl_rl": "container.libraries.rsl_rl:RslRl",
+    "rl_games": "container.libraries.rl_games:RlGames",
+    "skrl": "container.libraries.skrl:Skrl",
+}
+
+
+def library(name: str) -> Library:
+    """Return a library by its name; importing it imports torch and the library."""
+    module, _, attribute = _CLASSES[name].partition(":")
+    found = getattr(import_module(module), attribute)()
+    assert isinstance(found, Library)
+    return found

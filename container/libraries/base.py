@@ -1,0 +1,105 @@
+"""What every reinforcement-learning library offers here: training, loading a policy, and a network to export."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from container.session import Session
+    from schemas.simulator import SimulatorJob
+
+Observations = Mapping[str, "torch.Tensor"]
+"""Isaac Lab's observations by group, each (environments, …), as ``env.reset`` and ``env.step`` return them."""
+
+
+class Policy(Protocol):
+    """A deterministic policy: the mean action, never a sample."""
+
+    def act(self, observations: Observations) -> torch.Tensor:
+        """Return the actions (environments, actions) to give to ``env.step``, clipped as in training."""
+
+    def reset(self, dones: torch.Tensor | None = None) -> None:
+        """Forget the memory of environments whose episode ended.
+
+        Args:
+            dones: (environments,) booleans; None forgets that of all.
+        """
+
+
+class Exportable(Protocol):
+    """A policy as one network, normaliser included."""
+
+    module: torch.nn.Module
+    """Maps observations (batch, size) to mean actions (batch, actions), on the CPU."""
+    observation_size: int
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """How far a training came."""
+
+    iterations: int
+    """Iterations complete over all attempts."""
+    last_checkpoint: Path | None
+    stopped: bool
+    """It ended early because somebody asked."""
+
+
+class Library(ABC):
+    """One reinforcement-learning library. Implementations hold no state."""
+
+    name: ClassVar[str]
+    """As configurations name it."""
+    distribution: ClassVar[str]
+    """The installed package whose version is recorded."""
+
+    @property
+    def agent_entry_point(self) -> str:
+        """Key of the agent's configuration in the task registry."""
+        return f"{self.name}_cfg_entry_point"
+
+    def backend_flags(self) -> AbstractContextManager[object]:
+        """Set torch's global flags as Isaac Lab's entry point of this library does, while the context lasts."""
+        return nullcontext()
+
+    @abstractmethod
+    def configure(self, agent_cfg: Any, job: SimulatorJob, *, device: str, rank: int) -> Any:
+        """Return the agent's configuration with the job's seed, device and lengths.
+
+        Args:
+            agent_cfg: As the registry and the job's overrides give it.
+            job: The order.
+            device: ``cpu`` or ``cuda:N``, the simulation's.
+            rank: This process among the distributed ones.
+        """
+
+    @abstractmethod
+    def train(self, session: Session) -> TrainingReport:
+        """Train as ``session.job.training`` orders, writing events, metrics and checkpoints.
+
+        Raises:
+            CheckpointError: The checkpoint to resume from does not fit.
+        """
+
+    @abstractmethod
+    def load_policy(self, session: Session, checkpoint: Path) -> Policy:
+        """Load a checkpoint's policy onto the session's device; the session's environment is not stepped or reset.
+
+        Raises:
+            CheckpointError: Torn, or of another task, library or network shape.
+        """
+
+    @abstractmethod
+    def exportable(self, session: Session, checkpoint: Path) -> Exportable:
+        """Return a checkpoint's policy as one network.
+
+        Raises:
+            NotImplementedError: This kind of policy cannot be exported; the message says why.
+        """

@@ -1,0 +1,24 @@
+"""A training from its order to its result: train, then export what came out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from container.session import Session
+
+
+def train(session: Session) -> dict[str, Any]:
+    """Train as the order says; return the fields of the result that a training fills.
+
+    Raises:
+        ConfigError: The checkpoint to resume from already has all iterations.
+        CheckpointError: It does not fit.
+    """
+    session.events.stage("building_agent")
+    report = session.library.train(session)
+    result: dict[str, Any] = {
+        "iterations": report.iterations,
+        "last_checkpoint": str(report.last_checkpoint) if report.last_checkpoint else None,
+        "status": "interrupted" if report.stopped else "succeeded",
+    }
+    return result
