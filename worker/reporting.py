@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Crashed, Failed, State
+from prefect.states import Cancelled, Crashed, Failed
 
 from schemas.errors import InfrastructureLostError
 from worker.diagnosis import Ending
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
-    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.objects import FlowRun, State
 
 _TAIL_LINES, _TAIL_CHARACTERS = 15, 3_000
 

@@ -41,7 +41,10 @@ class Host(Protocol):
     """What the sweep needs of its worker."""
 
     name: str
-    client: PrefectClient
+
+    @property
+    def client(self) -> PrefectClient:
+        """The API."""
 
     @property
     def followed(self) -> Collection[UUID]:
