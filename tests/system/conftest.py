@@ -102,7 +102,9 @@ def moto_server() -> Iterator[str]:
     """moto's server (S3, Batch with real containers, Step Functions, …); yields its endpoint URL."""
     port = free_port()
     command = [sys.executable, "-m", "moto.server", "-H", "0.0.0.0", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Batch's containers share this machine's network: the engine may have no bridge, and they need the servers here.
+    environment = {**os.environ, "MOTO_DOCKER_NETWORK_MODE": "host"}
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         url = f"http://127.0.0.1:{port}"
         wait_until("moto's server", lambda: answers(f"{url}/moto-api/"), seconds=60)
