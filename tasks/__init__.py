@@ -1,1 +1,1 @@
-"""."""
+"""The steps, one module for each outside thing. Order and policy live in flows."""

@@ -1,0 +1,236 @@
+"""The job folder: the unit of durability. Laid out as docs/architecture.md says."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+from pydantic import BaseModel
+
+from schemas.errors import LimitReachedError
+from schemas.job import Job
+from schemas.outcome import Outcome
+from schemas.settings import settings
+from tasks.files import write_whole
+
+LEASE_FILE = "live.json"
+LEASE_REFRESH_SECONDS = 5.0
+LEASE_EXPIRES_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One simulator process of a job."""
+
+    number: int
+    folder: Path
+
+    @property
+    def order_file(self) -> Path:
+        """What the simulator was told."""
+        return self.folder / "order.json"
+
+    @property
+    def progress_file(self) -> Path:
+        """Its events, one a line."""
+        return self.folder / "progress.jsonl"
+
+    @property
+    def result_file(self) -> Path:
+        """Its last word."""
+        return self.folder / "result.json"
+
+    @property
+    def log_file(self) -> Path:
+        """Its standard output and error."""
+        return self.folder / "simulator.txt"
+
+
+@dataclass(frozen=True)
+class JobFolder:
+    """Paths of one job's folder. Nothing is made until something is written."""
+
+    path: Path
+
+    @property
+    def job_file(self) -> Path:
+        """The resolved job."""
+        return self.path / "job.json"
+
+    @property
+    def outcome_file(self) -> Path:
+        """How it ended, once it has."""
+        return self.path / "outcome.json"
+
+    @property
+    def lease_file(self) -> Path:
+        """Who works in it now; its content changes every few seconds while somebody does."""
+        return self.path / LEASE_FILE
+
+    @property
+    def input(self) -> Path:
+        """Fetched checkpoints and archives."""
+        return self.path / "input"
+
+    @property
+    def run(self) -> Path:
+        """What the library writes."""
+        return self.path / "run"
+
+    @property
+    def out(self) -> Path:
+        """The publishable tree."""
+        return self.path / "out"
+
+    @property
+    def environment(self) -> Path:
+        """Where the user's own environment package is installed."""
+        return self.path / "environment"
+
+    def attempts(self) -> list[Attempt]:
+        """Return the attempts so far, oldest first."""
+        folder = self.path / "attempts"
+        numbers = sorted(int(p.name) for p in folder.iterdir() if p.name.isdigit()) if folder.is_dir() else []
+        return [Attempt(n, folder / f"{n:03d}") for n in numbers]
+
+    def new_attempt(self) -> Attempt:
+        """Make the next attempt's folder."""
+        number = max((a.number for a in self.attempts()), default=0) + 1
+        attempt = Attempt(number, self.path / "attempts" / f"{number:03d}")
+        attempt.folder.mkdir(parents=True)
+        return attempt
+
+    def load_outcome(self) -> Outcome | None:
+        """Return how the job ended, or None when it has not."""
+        try:
+            return Outcome.model_validate_json(self.outcome_file.read_bytes())
+        except FileNotFoundError:
+            return None
+
+    def save(self, target: Path, model: BaseModel) -> None:
+        """Write a model as JSON, by rename."""
+        write_whole(target, model.model_dump_json(indent=2).encode())
+
+
+def jobs_folder() -> Path:
+    """Return the folder that job folders lie in."""
+    chosen = settings().jobs_folder
+    if chosen is not None:
+        return chosen.expanduser().absolute()
+    outputs = settings().outputs
+    return (Path("outputs") if outputs.startswith("s3://") else Path(outputs)).expanduser().absolute() / ".jobs"
+
+
+def folder_of(job: Job | str) -> JobFolder:
+    """Return a job's folder, by the job or its id."""
+    return JobFolder(jobs_folder() / (job if isinstance(job, str) else job.job_id))
+
+
+@contextlib.contextmanager
+def lease(folder: JobFolder, *, patience: float = 120.0, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
+    """Hold a job folder, so that two attempts never write into it at once.
+
+    The holder rewrites live.json every few seconds. A holder on this very machine that no longer runs is known to be
+    gone at once; any other one is taken for dead when the file has not changed for 30 s of our own clock, so that
+    machines' clocks need not agree.
+
+    Raises:
+        LimitReachedError: Somebody else still works in it after `patience` seconds.
+    """
+    folder.path.mkdir(parents=True, exist_ok=True)
+    _wait_for_lease(folder, patience, clock)
+    holder = {"owner": uuid4().hex, **_identity()}
+    stop = threading.Event()
+
+    def refresh() -> None:
+        while not stop.wait(LEASE_REFRESH_SECONDS):
+            write_whole(folder.lease_file, json.dumps(holder | {"time": time.time()}).encode())
+
+    write_whole(folder.lease_file, json.dumps(holder | {"time": time.time()}).encode())
+    thread = threading.Thread(target=refresh, name="job-folder-lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(LEASE_REFRESH_SECONDS)
+        folder.lease_file.unlink(missing_ok=True)
+
+
+def _wait_for_lease(folder: JobFolder, patience: float, clock: Callable[[], float]) -> None:
+    seen = _read_lease(folder)
+    since = start = clock()
+    while seen is not None and not _is_gone(seen):
+        now = clock()
+        if now - since >= LEASE_EXPIRES_SECONDS:
+            return
+        if now - start >= patience:
+            raise LimitReachedError(
+                f"Another attempt (host {seen.get('host')}, process {seen.get('pid')}) still works on this job",
+                where=str(folder.path),
+                remedy="Wait for it to end, or cancel it.",
+            )
+        time.sleep(0.5)
+        current = _read_lease(folder)
+        if current != seen:
+            seen, since = current, now
+
+
+def is_live(folder: JobFolder, *, now: float) -> bool:
+    """Say whether somebody worked in a job folder within the last minutes (Unix time; clocks may differ a little)."""
+    held = _read_lease(folder)
+    if held is None or _is_gone(held):
+        return False
+    stamp = held.get("time")
+    return isinstance(stamp, int | float) and now - stamp < 10 * LEASE_EXPIRES_SECONDS
+
+
+def _read_lease(folder: JobFolder) -> dict[str, object] | None:
+    try:
+        data = json.loads(folder.lease_file.read_bytes())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _identity() -> dict[str, object]:
+    """Name this process so that it can be told, on this machine, from a later one with the same number."""
+    return {
+        "host": socket.gethostname(),
+        "machine": f"{_first_line('/proc/sys/kernel/random/boot_id')} {_link('/proc/self/ns/pid')}",
+        "pid": os.getpid(),
+        "started": _started(os.getpid()),
+    }
+
+
+def _is_gone(held: dict[str, object]) -> bool:
+    """Say whether a lease's holder ran on this machine, in this process namespace, and no longer does."""
+    pid = held.get("pid")
+    return held.get("machine") == _identity()["machine"] and isinstance(pid, int) and _started(pid) != held.get("started")
+
+
+def _started(pid: int) -> str:
+    fields = _first_line(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return fields[19] if len(fields) > 19 and fields[0] != "Z" else ""
+
+
+def _first_line(path: str) -> str:
+    try:
+        return Path(path).read_text().partition("\n")[0]
+    except OSError:
+        return ""
+
+
+def _link(path: str) -> str:
+    try:
+        return str(Path(path).readlink())
+    except OSError:
+        return ""
