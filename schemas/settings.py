@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """The simulator is ended when it reports nothing for so long."""
     stop_grace_seconds: Annotated[float, Field(gt=0)] = 60.0
     """From asking the simulator to end (SIGTERM) to making it (SIGKILL)."""
+    simulator_restarts: Annotated[int, Field(ge=0, le=100)] = 2
+    """How often a training that was killed or hung goes on by itself from its newest checkpoint."""
     execute_deployment: str | None = None
     """Deployment (`flow/name`) that runs execute on a GPU machine; None runs it inline."""
     transfer_threads: Annotated[int, Field(ge=1, le=64)] = 8

@@ -1,0 +1,58 @@
+"""The machine that simulates: whether it has a GPU, and which device a job gets."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import subprocess
+
+from schemas.errors import ConfigError
+from schemas.job import Job
+from schemas.settings import settings
+
+
+@functools.lru_cache(maxsize=1)
+def gpus() -> tuple[str, ...]:
+    """Return the names of this machine's NVIDIA GPUs, empty where there are none or their driver does not answer."""
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(line.strip() for line in answer.stdout.splitlines() if line.strip()) if answer.returncode == 0 else ()
+
+
+def device_of(job: Job) -> str:
+    """Return `cpu` or `cuda` for a job on this machine.
+
+    Raises:
+        ConfigError: A GPU was asked for by name and there is none.
+    """
+    if job.device == "auto":
+        return "cuda" if gpus() else "cpu"
+    if job.device == "cuda" and not gpus():
+        raise ConfigError(
+            "'device' is 'cuda', but this machine has no NVIDIA GPU that answers",
+            where="device",
+            remedy="Use `--device cpu`, or run it on a machine with a GPU.",
+        )
+    return job.device
+
+
+def require_simulator() -> None:
+    """Check that a simulator can be started here at all.
+
+    Raises:
+        ConfigError: Isaac Lab is not installed for the Python that would start it.
+    """
+    if settings().simulator_python is None and importlib.util.find_spec("isaaclab") is None:
+        raise ConfigError(
+            "Isaac Lab is not installed here",
+            where="ISAACLAB_FLOWS_SIMULATOR_PYTHON",
+            remedy="Install the extra: `pip install isaaclab-flows[isaaclab]`, or name the Python that has it.",
+        )
