@@ -1,1 +1,1 @@
-"""."""
+"""The orchestration: order and policy only. The steps live in tasks."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, SecretStr
 
@@ -77,3 +77,7 @@ class Request(CamelModel):
     """``cpu`` or ``cuda``; None takes the setting's."""
     again: bool = False
     """Run a finished job again instead of returning its result."""
+
+    def without_callback(self) -> Self:
+        """Return the request as flows may see it: without its secret."""
+        return self.model_copy(update={"callback": None})

@@ -21,7 +21,7 @@ from schemas.simulator import (
 from tasks.checkpoints import flaw_of, newest_intact
 from tasks.job_folder import Attempt, JobFolder
 from tasks.machine import device_of
-from tasks.simulator import EventTail, Limits, Simulator
+from tasks.simulator import EventTail, Limits, next_simulator
 from tasks.storage import is_s3, split_uri, storage_at
 
 RESUMABLE = (SimulatorKilledError, SimulatorHungError)
@@ -70,27 +70,24 @@ def run_attempts(
     *,
     on_event: Callable[[SimulatorEvent], None],
     warn: Callable[[str], None],
-    simulator: Simulator | None = None,
 ) -> SimulatorResult:
     """Run the simulator until it succeeds or nothing more can be hoped for.
 
-    A training that was killed or hung is started again from its newest whole checkpoint, as often as the settings allow,
-    and only when the last start got further than the one before: a fault that repeats itself ends the job.
+    A training that was killed or hung is started again from its newest whole checkpoint, as often as the settings
+    allow, and only when the last start got further than the one before: a fault that repeats itself ends the job.
 
     Args:
         job: The job.
         folder: Its folder, held by the caller.
         on_event: Called with each event.
         warn: Called with sentences for people.
-        simulator: One that was started in advance and waits for its order.
     """
     limit = time.monotonic() + 60 * job.config.compute_config.timeout_minutes
     inputs = fetch_inputs(job, folder)
     restarts = 0
     while True:
         before = _newest_number(folder)
-        current = simulator or Simulator(folder.new_attempt())
-        simulator = None
+        current = next_simulator(folder)
         order = order_for(job, folder, current.attempt, inputs=inputs, warn=warn)
         try:
             return current.run(order, on_event=on_event, limits=Limits(seconds=max(1.0, limit - time.monotonic())))
@@ -98,7 +95,10 @@ def run_attempts(
             restarts += 1
             if job.kind != "training" or restarts > settings().simulator_restarts or _newest_number(folder) == before:
                 raise
-            warn(f"{error.sentence} Starting it again from its newest checkpoint ({restarts} of {settings().simulator_restarts}).")
+            warn(
+                f"{error.sentence} Starting it again from its newest checkpoint"
+                f" ({restarts} of {settings().simulator_restarts})."
+            )
 
 
 def _newest_number(folder: JobFolder) -> str | None:
@@ -200,4 +200,3 @@ def _given_checkpoint(inputs: Inputs) -> str | None:
             remedy="Name another checkpoint, or upload it again.",
         )
     return str(checkpoint)
-

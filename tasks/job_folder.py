@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import socket
 import threading
 import time
@@ -115,6 +116,12 @@ class JobFolder:
         except FileNotFoundError:
             return None
 
+    def discard_work(self) -> None:
+        """Remove what earlier attempts did, so that the job starts anew; inputs stay."""
+        for path in (self.path / "attempts", self.run, self.out):
+            shutil.rmtree(path, ignore_errors=True)
+        self.outcome_file.unlink(missing_ok=True)
+
     def save(self, target: Path, model: BaseModel) -> None:
         """Write a model as JSON, by rename."""
         write_whole(target, model.model_dump_json(indent=2).encode())
@@ -214,7 +221,9 @@ def _identity() -> dict[str, object]:
 def _is_gone(held: dict[str, object]) -> bool:
     """Say whether a lease's holder ran on this machine, in this process namespace, and no longer does."""
     pid = held.get("pid")
-    return held.get("machine") == _identity()["machine"] and isinstance(pid, int) and _started(pid) != held.get("started")
+    return (
+        held.get("machine") == _identity()["machine"] and isinstance(pid, int) and _started(pid) != held.get("started")
+    )
 
 
 def _started(pid: int) -> str:

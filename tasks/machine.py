@@ -56,3 +56,18 @@ def require_simulator() -> None:
             where="ISAACLAB_FLOWS_SIMULATOR_PYTHON",
             remedy="Install the extra: `pip install isaaclab-flows[isaaclab]`, or name the Python that has it.",
         )
+
+
+OFFLINE_TASKS = ("Isaac-Cartpole", "Isaac-Ant", "Isaac-Humanoid")
+"""Beginnings of the tasks whose robot files can be made from Newton's wheel, without NVIDIA's asset server."""
+
+
+def availability(task: str) -> str:
+    """Say in a few words whether a task can run on this machine now."""
+    if settings().simulator_python is None and importlib.util.find_spec("isaaclab") is None:
+        return "no: Isaac Lab is not installed"
+    if settings().asset_root is not None:
+        return "yes, if the asset root has its files"
+    if task.startswith(OFFLINE_TASKS):
+        return "yes, also offline"
+    return "needs NVIDIA's asset server"

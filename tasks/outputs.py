@@ -15,7 +15,23 @@ from tasks.job_folder import JobFolder
 from tasks.storage import FolderStorage, Storage, copy_all, sha256_of, storage_at
 
 BLOCKED_SUFFIXES = frozenset(
-    ".jar .java .com .php .reg .pif .bak .dll .exe .nat .cmd .lnk .docm .vbs .bat".split()
+    [
+        ".jar",
+        ".java",
+        ".com",
+        ".php",
+        ".reg",
+        ".pif",
+        ".bak",
+        ".dll",
+        ".exe",
+        ".nat",
+        ".cmd",
+        ".lnk",
+        ".docm",
+        ".vbs",
+        ".bat",
+    ]
 )
 """Extensions of which VAMS drops a whole result."""
 
@@ -28,8 +44,7 @@ def config_name(job: Job) -> str:
 def refresh(job: Job, folder: JobFolder, *, settled: bool) -> list[str]:
     """Bring the publishable tree up to date with what the simulator has written.
 
-    A checkpoint is taken when it opens; while the simulator runs, also only when its size was the same a look ago, which
-    the caller ensures by calling this after the simulator's own `checkpoint` event.
+    A checkpoint is taken when it opens and its size is the same before and after the look: libraries may write in place.
 
     Args:
         job: The job.
@@ -62,7 +77,8 @@ def _take_checkpoints(job: Job, folder: JobFolder, left_out: list[str], *, settl
         origin = source / name
         if target.exists() and target.stat().st_mtime_ns == origin.stat().st_mtime_ns:
             continue
-        flaw = flaw_of(origin)
+        size = origin.stat().st_size
+        flaw = flaw_of(origin) or ("it is still being written" if origin.stat().st_size != size else None)
         if flaw is None:
             _take(origin, target)
         else:

@@ -61,5 +61,5 @@ class Publisher:
                 if self._job.kind == "training":
                     read_metrics(self._folder.run / "tensorboard").write(self._folder.out / "metrics.csv")
                 self._mirror.sync()
-            except Exception as error:  # noqa: BLE001 -- whatever it is, the training must go on
+            except Exception as error:
                 self._warn(f"Saving what is finished failed and will be tried again: {error}")

@@ -69,7 +69,9 @@ def resolve(request: Request) -> Job:
         checkpoints=checkpoints,
         custom_environment_uri=_existing(config.custom_environment, asset, "customEnvironmentPath"),
         output_uri=request.output_uri,
-        staging_uri=join_uri(request.auxiliary_uri, request.job_id) if request.auxiliary_uri else str(folder_of(request.job_id).out),
+        staging_uri=join_uri(request.auxiliary_uri, request.job_id)
+        if request.auxiliary_uri
+        else str(folder_of(request.job_id).out),
         device=device,
         user=request.user,
         labels=request.labels,
@@ -196,7 +198,9 @@ def _existing(path: str | None, asset: str | None, key: str) -> str | None:
         uri = path
     elif asset is not None:
         if ".." in Path(path).parts:
-            raise ConfigError(f"'{key}' is '{path}'", where=key, remedy="Allowed: a path within the asset, without '..'.")
+            raise ConfigError(
+                f"'{key}' is '{path}'", where=key, remedy="Allowed: a path within the asset, without '..'."
+            )
         uri = join_uri(asset, path)
     else:
         raise ConfigError(

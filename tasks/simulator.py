@@ -1,7 +1,7 @@
 """Supervises the simulator: starts it, follows its events, ends it, and turns every way it can die into an error.
 
-The simulator is a child process with a job file (schemas/simulator.py). Its exit code says nothing; its result file, its
-log and the artifacts do.
+The simulator is a child process with a job file (schemas/simulator.py). Its exit code says nothing; its result file,
+its log and the artifacts do.
 """
 
 from __future__ import annotations
@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,14 +32,16 @@ from schemas.errors import (
 from schemas.settings import settings
 from schemas.simulator import EVENTS, SimulatorEvent, SimulatorJob, SimulatorResult
 from tasks.files import write_whole
-from tasks.job_folder import Attempt
+from tasks.job_folder import Attempt, JobFolder
 
 POLL_SECONDS = 0.2
 LOG_TAIL_LINES = 30
 
 _HINTS: tuple[tuple[re.Pattern[str], type[SimulatorError], str, str], ...] = (
     (
-        re.compile(r"CUDA out of memory|cudaErrorMemoryAllocation|OutOfMemoryError|CUDA error 2\b|Failed to allocate \d+"),
+        re.compile(
+            r"CUDA out of memory|cudaErrorMemoryAllocation|OutOfMemoryError|CUDA error 2\b|Failed to allocate \d+"
+        ),
         OutOfMemoryError,
         "The simulator ran out of GPU memory",
         "Lower trainingConfig.numEnvs, or choose a machine with more GPU memory.",
@@ -156,8 +160,8 @@ class Simulator:
                 raise SimulatorHungError(
                     f"The simulator reported nothing for {now - heard:.0f} s",
                     where=str(self.attempt.log_file),
-                    remedy="Run the job again: it goes on from its last checkpoint. A task that is slow to compile needs"
-                    " a larger ISAACLAB_FLOWS_HANG_SECONDS.",
+                    remedy="Run the job again: it goes on from its last checkpoint. A task that is slow to compile"
+                    " needs a larger ISAACLAB_FLOWS_HANG_SECONDS.",
                     details=log_tail(self.attempt.log_file),
                 )
             if limits.seconds is not None and now - started > limits.seconds:
@@ -192,6 +196,36 @@ class Simulator:
             failure.details = failure.details or tail
             raise failure
         return result
+
+
+_EARLY: ContextVar[Simulator | None] = ContextVar("simulator_started_early", default=None)
+
+
+@contextlib.contextmanager
+def started_early(folder: JobFolder) -> Iterator[None]:
+    """Start a job's next simulator now, to import while other things are prepared; :func:`next_simulator` takes it.
+
+    One that nobody took is ended, and its attempt does not count.
+    """
+    simulator = Simulator(folder.new_attempt())
+    token = _EARLY.set(simulator)
+    try:
+        yield
+    finally:
+        unused = _EARLY.get() is simulator
+        _EARLY.reset(token)
+        simulator.stop()
+        if unused:
+            shutil.rmtree(simulator.attempt.folder, ignore_errors=True)
+
+
+def next_simulator(folder: JobFolder) -> Simulator:
+    """Return the simulator of a job's next attempt: the one that was started early, else a new one."""
+    early = _EARLY.get()
+    if early is not None and early.attempt.folder.is_relative_to(folder.path):
+        _EARLY.set(None)
+        return early
+    return Simulator(folder.new_attempt())
 
 
 def command(order_file: Path) -> list[str]:
@@ -255,8 +289,8 @@ def died(code: int, tail: str, *, where: str, oom_killed: bool) -> SimulatorErro
         return SimulatorKilledError(
             f"The simulator was ended by {signal.Signals(number).name}",
             where=where,
-            remedy="Run the job again: it goes on from its last checkpoint. SIGKILL often means that memory ran out: then"
-            " lower trainingConfig.numEnvs. SIGSEGV is a fault of the simulator: its log is the place to look.",
+            remedy="Run the job again: it goes on from its last checkpoint. SIGKILL often means that memory ran out:"
+            " then lower trainingConfig.numEnvs. SIGSEGV is a fault of the simulator: its log is the place to look.",
             details=tail,
         )
     plain = SimulatorError(

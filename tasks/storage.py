@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 from schemas.errors import InputMissingError, StorageError
 from schemas.settings import settings
@@ -22,8 +22,6 @@ from tasks.files import renamed_into
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-
-T = TypeVar("T")
 
 CONTENT_TYPES = {
     ".csv": "text/csv",
@@ -161,7 +159,9 @@ class FolderStorage:
     def _at(self, path: str) -> Path:
         target = (self.root / path).resolve()
         if not target.is_relative_to(self.root.resolve()):
-            raise StorageError(f"The path '{path}' leads out of its folder", where=self.uri, remedy="Use a path below it.")
+            raise StorageError(
+                f"The path '{path}' leads out of its folder", where=self.uri, remedy="Use a path below it."
+            )
         return target
 
     def files(self, below: str = "") -> Iterator[StoredFile]:
@@ -203,7 +203,9 @@ class FolderStorage:
         with renamed_into(target) as partial:
             shutil.copyfile(source, partial)
             if partial.stat().st_size != source.stat().st_size:
-                raise StorageError(f"'{source.name}' changed while it was copied", where=str(target), remedy="Run it again.")
+                raise StorageError(
+                    f"'{source.name}' changed while it was copied", where=str(target), remedy="Run it again."
+                )
 
     def stat(self, path: str) -> StoredFile | None:
         """Return size and time of a regular file."""
@@ -237,8 +239,10 @@ class S3Storage:
         """Yield every object below a path, all pages."""
         prefix = self._key(below)
         cut = len(self.prefix) + 1 if self.prefix else 0
-        pages = s3_client().get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else ""
+        pages = (
+            s3_client()
+            .get_paginator("list_objects_v2")
+            .paginate(Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else "")
         )
         for page in _attempt(lambda: list(pages), self.uri):
             for item in page.get("Contents", []):
@@ -248,7 +252,7 @@ class S3Storage:
     def read(self, path: str) -> bytes:
         """Return an object's content."""
         return _attempt(
-            lambda: s3_client().get_object(Bucket=self.bucket, Key=self._key(path))["Body"].read(),
+            lambda: _read_object(self.bucket, self._key(path)),
             join_uri(self.uri, path),
         )
 
@@ -313,6 +317,10 @@ class S3Storage:
         _attempt(lambda: s3_client().delete_object(Bucket=self.bucket, Key=self._key(path)), join_uri(self.uri, path))
 
 
+def _read_object(bucket: str, key: str) -> bytes:
+    return s3_client().get_object(Bucket=bucket, Key=key)["Body"].read()
+
+
 class _IncompleteUploadError(Exception):
     """What S3 has is not what was sent."""
 
@@ -344,7 +352,7 @@ def _missing(uri: str) -> InputMissingError:
     return InputMissingError("There is no such file", where=uri, remedy="Check the path, and that it was uploaded.")
 
 
-def _attempt(call: Callable[[], T], uri: str) -> T:
+def _attempt[T](call: Callable[[], T], uri: str) -> T:
     """Make an S3 call, again after transient faults, and translate what remains into our errors."""
     import botocore.exceptions as faults
     from boto3.exceptions import S3UploadFailedError

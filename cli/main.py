@@ -1,0 +1,85 @@
+"""The program's entry point: its commands, and errors that end with what to do instead of a stack trace."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.console import fail
+
+app = typer.Typer(
+    name="isaaclab-flows",
+    help="Train and evaluate robot policies with NVIDIA Isaac Lab, orchestrated by Prefect.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+ConfigArgument = Annotated[Path, typer.Argument(help="A `*-training-config.json` or `*-evaluation-config.json`.")]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key, e.g. `--set trainingConfig.numEnvs=64`."),
+]
+AssetRootOption = Annotated[
+    Path | None, typer.Option(help="Folder that relative paths resolve against; by default the one above the file's.")
+]
+
+
+@app.command()
+def run(
+    config: ConfigArgument,
+    asset_root: AssetRootOption = None,
+    output: Annotated[
+        str | None, typer.Option(help="Folder or s3:// prefix; outputs appear below it in a folder named by the job.")
+    ] = None,
+    overrides: SetOption = None,
+    device: Annotated[str | None, typer.Option(help="`cpu`, `cuda` or `auto`.")] = None,
+    job_id: Annotated[
+        str | None, typer.Option("--job", help="Go on with this job instead of starting a new one.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Run a finished job anew.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's log lines too.")] = False,
+) -> None:
+    """Train or evaluate on this machine (or where the settings say), and wait for the result."""
+    from cli.run import run_config
+
+    with fail():
+        sys.exit(
+            run_config(
+                config,
+                asset_root=asset_root,
+                output=output,
+                overrides=overrides or [],
+                device=device,
+                job_id=job_id,
+                again=again,
+                verbose=verbose,
+            )
+        )
+
+
+@app.command()
+def validate(config: ConfigArgument, asset_root: AssetRootOption = None, overrides: SetOption = None) -> None:
+    """Check a configuration and everything that it names, in seconds and without a GPU."""
+    from cli.run import validate_config
+
+    with fail():
+        validate_config(config, asset_root=asset_root, overrides=overrides or [])
+
+
+@app.command()
+def tasks(
+    search: Annotated[str | None, typer.Argument(help="Show only names that contain this.")] = None,
+) -> None:
+    """List the tasks that can be trained, their libraries, and which of them can run here now."""
+    from cli.tasks import list_tasks
+
+    with fail():
+        list_tasks(search)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,34 @@
+"""`--set KEY=VALUE` on the command line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from schemas.config import merge
+from schemas.errors import ConfigError
+
+
+def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
+    """Return the object that `a.b=1` items stand for; values are JSON where they parse as such, else strings.
+
+    Raises:
+        ConfigError: An item has no `=` or an empty key.
+    """
+    result: dict[str, Any] = {}
+    for item in items:
+        key, equals, text = item.partition("=")
+        path = key.strip().split(".")
+        if not equals or not all(path):
+            raise ConfigError(
+                f"'--set {item}' is no KEY=VALUE", where="--set", remedy="For example: --set trainingConfig.numEnvs=64"
+            )
+        try:
+            value: Any = json.loads(text)
+        except json.JSONDecodeError:
+            value = text
+        for part in reversed(path):
+            value = {part: value}
+        result = merge(result, value)
+    return result

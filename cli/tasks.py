@@ -1,0 +1,28 @@
+"""`isaaclab-flows tasks`: what can be trained."""
+
+from __future__ import annotations
+
+from schemas.errors import ConfigError
+from schemas.task_names import RENAMED, TASKS, near_names
+
+
+def list_tasks(search: str | None) -> None:
+    """Print the table of tasks. Raises ConfigError when nothing contains the search text."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tasks.machine import availability
+
+    names = [name for name in TASKS if search is None or search.casefold() in name.casefold()]
+    if not names:
+        near = ", ".join(near_names(search or "", TASKS))
+        raise ConfigError(f"No task contains '{search}'", where="tasks", remedy=f"Near names: {near or 'none'}.")
+    old: dict[str, list[str]] = {}
+    for before, now in RENAMED.items():
+        old.setdefault(now, []).append(before)
+    table = Table(title="Tasks of Isaac Lab 3.0", title_justify="left", box=None, header_style="bold")
+    for column in ("task", "libraries", "formerly", "here"):
+        table.add_column(column, overflow="fold")
+    for name in names:
+        table.add_row(name, " ".join(TASKS[name]), " ".join(old.get(name, [])), availability(name))
+    Console(highlight=False).print(table)

@@ -1,0 +1,78 @@
+"""execute: supervise the simulator in the job folder until the work is done. Runs on the machine with the GPU."""
+
+from __future__ import annotations
+
+import time
+
+from prefect import flow, get_run_logger
+
+from schemas.errors import FlowsError
+from schemas.job import Job
+from schemas.outcome import Outcome
+from schemas.simulator import SimulatorResult
+from tasks.attempts import run_attempts
+from tasks.job_folder import JobFolder, folder_of, lease
+from tasks.machine import require_simulator
+from tasks.outcome import conclude
+from tasks.outputs import require
+from tasks.progress import ProgressLog
+from tasks.publisher import Publisher
+from tasks.staging import save_outcome, take_over
+
+
+@flow(name="execute", flow_run_name="execute {job_uri}")
+def execute(job_uri: str) -> Outcome:
+    """Do a job's work: go on where an earlier attempt stopped, publish what is finished, judge by the artifacts.
+
+    Args:
+        job_uri: Where `open` handed the job over.
+
+    Raises:
+        FlowsError: The work failed; what was saved is in staging, with an outcome that says why.
+    """
+    logger = get_run_logger()
+    job = take_over(job_uri)
+    folder = folder_of(job)
+    with lease(folder):
+        finished = folder.load_outcome()
+        if finished is not None and finished.status == "succeeded" and not job.again:
+            logger.info("This job has already succeeded; its result is returned and nothing is run.")
+            save_outcome(job, finished)
+            return finished
+        if job.again:
+            folder.discard_work()
+        folder.save(folder.job_file, job)
+        return _work(job, folder)
+
+
+def _work(job: Job, folder: JobFolder) -> Outcome:
+    logger = get_run_logger()
+    require_simulator()
+    started = time.time()
+    warnings = list(job.warnings)
+
+    def warn(sentence: str) -> None:
+        warnings.append(sentence)
+        logger.warning(sentence)
+
+    result: SimulatorResult | None = None
+    failure: BaseException | None = None
+    with Publisher(job, folder, warn=warn) as publisher:
+        progress = ProgressLog(job, logger, on_finished_file=publisher.wake, warn=warn)
+        try:
+            result = run_attempts(job, folder, on_event=progress, warn=warn)
+        except BaseException as error:  # a stop from outside must save just as much
+            failure = error
+    outcome = conclude(job, folder, result=result, failure=failure, started=started, warnings=warnings)
+    if failure is None and outcome.status == "succeeded":
+        try:
+            require(job, outcome.files)
+        except FlowsError as error:
+            failure = error
+            outcome = conclude(job, folder, result=result, failure=error, started=started, warnings=warnings)
+    publisher.finish()
+    save_outcome(job, outcome)
+    folder.save(folder.outcome_file, outcome)
+    if failure is not None:
+        raise failure
+    return outcome

@@ -1,0 +1,32 @@
+"""open: from a request to a job that can run. Seconds, no GPU."""
+
+from __future__ import annotations
+
+from prefect import flow, get_run_logger
+
+from schemas.job import Job
+from schemas.request import Request
+from tasks.resolve import resolve
+from tasks.staging import hand_over
+
+
+@flow(name="open", flow_run_name="open {request.job_id}")
+def open_job(request: Request) -> Job:
+    """Read and check the configuration, find the checkpoint, price the job, and hand it over.
+
+    Args:
+        request: What was asked for, without its callback.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+        InputMissingError: Something that it names cannot be found.
+    """
+    logger = get_run_logger()
+    job = resolve(request)
+    hand_over(job)
+    for warning in job.warnings:
+        logger.warning(warning)
+    for source in job.checkpoints:
+        logger.info("Checkpoint: %s (by %s)", source.uri, source.found_by)
+    logger.info("Opened %s: outputs will be in %s/%s", job.title, job.output_uri, job.job_id)
+    return job

@@ -1,0 +1,95 @@
+"""execute on another machine: a flow run of the execute deployment, in the GPU work pool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prefect import get_run_logger
+from prefect.deployments import run_deployment
+
+from schemas.errors import CancelledError, FlowsError, InfrastructureLostError
+from schemas.job import Job
+from schemas.outcome import Outcome
+from schemas.settings import settings
+from tasks.staging import job_uri, load_outcome
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun, State
+
+MOST_RUNS = 1_000
+
+
+def execute_remotely(job: Job, deployment: str) -> Outcome:
+    """Run execute through its deployment and wait for its end, again where the infrastructure was lost.
+
+    The idempotency key is made of the job and a number: a parent that is retried finds the child that still works
+    instead of starting a second one, and passes over children that have ended.
+
+    Raises:
+        FlowsError: The job's own error, as execute recorded it.
+        CancelledError: Somebody cancelled the child.
+        InfrastructureLostError: The machine was lost more often than the settings allow.
+    """
+    logger = get_run_logger()
+    losses = 0
+    for number in range(MOST_RUNS):
+        run = _start(job, deployment, number)
+        if run.state is not None and run.state.is_final():
+            continue  # an earlier attempt of this job
+        logger.info("execute runs as '%s' of %s", run.name, deployment)
+        ended = _wait(job, deployment, number)
+        try:
+            return _judge(job, ended)
+        except InfrastructureLostError as error:
+            losses += 1
+            if losses > settings().simulator_restarts:
+                raise
+            logger.warning("%s Trying again (%d of %d).", error.sentence, losses, settings().simulator_restarts)
+    raise InfrastructureLostError("The job was started too often", remedy="Run it under a new job id.")
+
+
+def _start(job: Job, deployment: str, number: int) -> FlowRun:
+    return run_deployment(  # type: ignore[return-value]
+        deployment,
+        parameters={"job_uri": job_uri(job)},
+        flow_run_name=f"execute {job.title}",
+        idempotency_key=f"{job.job_id}:{number}",
+        tags=[f"job:{job.job_id}"],
+        timeout=0,
+    )
+
+
+def _wait(job: Job, deployment: str, number: int) -> FlowRun:
+    """Wait for the run that the key names: the call finds it instead of starting another."""
+    return run_deployment(  # type: ignore[return-value]
+        deployment,
+        parameters={"job_uri": job_uri(job)},
+        idempotency_key=f"{job.job_id}:{number}",
+        timeout=None,
+        poll_interval=2,
+    )
+
+
+def _judge(job: Job, run: FlowRun) -> Outcome:
+    """Turn the child's end into an outcome or an error; what execute recorded counts more than the state."""
+    state = run.state
+    outcome = load_outcome(job)
+    if state is not None and state.is_completed() and outcome is not None:
+        return outcome
+    if state is not None and state.is_cancelled():
+        raise CancelledError(
+            "The job's run was cancelled", where=run.name, remedy="Run it again: it goes on from its last checkpoint."
+        )
+    if state is not None and state.is_failed() and outcome is not None and outcome.error is not None:
+        raise outcome.error.to_error()
+    raise _lost(run, state)
+
+
+def _lost(run: FlowRun, state: State | None) -> FlowsError:
+    message = (state.message if state else None) or "no reason was given"
+    kind = InfrastructureLostError if state is None or state.is_crashed() else FlowsError
+    return kind(
+        f"The job's run ended as {state.name if state else 'unknown'}: {message}",
+        where=run.name,
+        remedy="Run it again: it goes on from its last checkpoint.",
+    )

@@ -1,0 +1,109 @@
+"""Draws the conclusion of a job's work: completes the publishable tree and writes down how it ended."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+
+from schemas.errors import ErrorRecord
+from schemas.job import Job
+from schemas.outcome import EvaluationSummary, Outcome, Status, TrainingSummary
+from schemas.simulator import SimulatorResult
+from tasks.attempts import History, history
+from tasks.files import write_whole
+from tasks.job_folder import JobFolder
+from tasks.learning_curve import draw_learning_curve
+from tasks.metrics import read_metrics
+from tasks.outputs import inventory, refresh
+from tasks.summary import summarise_training, summary_json
+
+
+def conclude(
+    job: Job,
+    folder: JobFolder,
+    *,
+    result: SimulatorResult | None,
+    failure: BaseException | None,
+    started: float,
+    warnings: Sequence[str],
+) -> Outcome:
+    """Complete the publishable tree with tables, pictures and summary, and return the outcome.
+
+    Args:
+        job: The job.
+        folder: Its folder.
+        result: What the simulator said, None when it said nothing.
+        failure: What ended the work, None when it ended by itself.
+        started: Unix time [s] at which this execution began.
+        warnings: Sentences for people.
+    """
+    left_out = refresh(job, folder, settled=True)
+    done = history(folder)
+    training = _training(job, folder, done, result) if job.kind == "training" else None
+    evaluations = _evaluations(job, folder, result) if job.kind == "evaluation" else ()
+    device = result.device_name if result else ""
+    gpus = 0 if device in ("", "cpu") or "cpu" in device.lower() else _gpu_count(job)
+    gpu_seconds = done.seconds * gpus
+    outcome = Outcome(
+        job_id=job.job_id,
+        kind=job.kind,
+        status=_status(failure),
+        task=job.task,
+        library=job.library,
+        error=ErrorRecord.of(failure) if failure is not None else None,
+        training=training,
+        evaluations=evaluations,
+        started_at=started,
+        seconds=time.time() - started,
+        gpu_seconds=gpu_seconds,
+        estimated_cost=_cost(job, done.seconds),
+        attempts=max(1, done.attempts),
+        device=device,
+        versions=result.versions if result else {},
+        seed=job.config.training_config.seed,
+        warnings=(*warnings, *left_out),
+    )
+    summary = json.dumps(summary_json(outcome), indent=2, allow_nan=False)
+    write_whole(folder.out / "summary.json", summary.encode())
+    return outcome.model_copy(update={"files": inventory(folder.out)})
+
+
+def _status(failure: BaseException | None) -> Status:
+    if failure is None:
+        return "succeeded"
+    stopped = isinstance(failure, KeyboardInterrupt | SystemExit) or type(failure).__name__ in (
+        "CancelledError",
+        "TerminationSignal",
+    )
+    return "cancelled" if stopped else "failed"
+
+
+def _training(job: Job, folder: JobFolder, done: History, result: SimulatorResult | None) -> TrainingSummary:
+    assert job.config.kind == "training"
+    metrics = read_metrics(folder.run / "tensorboard")
+    metrics.write(folder.out / "metrics.csv")
+    checkpoints = folder.out / "checkpoints"
+    names = [p.name for p in checkpoints.iterdir()] if checkpoints.is_dir() else []
+    draw_learning_curve(
+        metrics, folder.out / "learning-curve.png", title=f"{job.config.name}: {job.task}", resumed_at=done.resumed_at
+    )
+    return summarise_training(
+        metrics, total=job.config.training_config.max_iterations, checkpoints=names, done=done, result=result
+    )
+
+
+def _evaluations(job: Job, folder: JobFolder, result: SimulatorResult | None) -> tuple[EvaluationSummary, ...]:
+    from tasks.evaluation_outputs import collect
+
+    return collect(job, folder, result) if result is not None else ()
+
+
+def _gpu_count(job: Job) -> int:
+    return job.config.compute_config.num_nodes * job.config.compute_config.gpus_per_node
+
+
+def _cost(job: Job, seconds: float) -> float | None:
+    if job.price is None:
+        return None
+    return round(job.price.dollars_per_hour * job.config.compute_config.num_nodes * seconds / 3600, 4)
