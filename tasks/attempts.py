@@ -167,7 +167,6 @@ def order_for(
             steps_per_episode=config.training_config.steps_per_episode,
             video=config.video_config if config.training_config.record_video else None,
         )
-    asset_root = settings().asset_root
     return SimulatorJob(
         job_id=job.job_id,
         task=job.task,
@@ -184,7 +183,7 @@ def order_for(
         custom_environment=str(inputs.custom_environment) if inputs.custom_environment else None,
         custom_environment_folder=str(folder.environment) if inputs.custom_environment else None,
         hydra_overrides=inner.hydra_overrides,
-        asset_root=str(asset_root.expanduser()) if asset_root else None,
+        asset_root=settings().asset_root,
     )
 
 

@@ -44,7 +44,7 @@ def config_name(job: Job) -> str:
 def refresh(job: Job, folder: JobFolder, *, settled: bool) -> list[str]:
     """Bring the publishable tree up to date with what the simulator has written.
 
-    A checkpoint is taken when it opens and its size is the same before and after the look: libraries may write in place.
+    A checkpoint is taken when it opens and its size stays the same over the look: libraries may write in place.
 
     Args:
         job: The job.
