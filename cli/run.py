@@ -50,7 +50,7 @@ def run_config(
         os.environ["ISAACLAB_FLOWS_OUTPUTS"] = output
         settings.cache_clear()
     request = _request(config, asset_root=asset_root, overrides=overrides, device=device, job_id=job_id, again=again)
-    _quiet_prefect(verbose=verbose)
+    _prepare_prefect(verbose=verbose)
     from tasks.job_folder import folder_of
     from tasks.request_document import write_request
     from tasks.resolve import resolve
@@ -112,10 +112,15 @@ def _request(
         ) from error
 
 
-def _quiet_prefect(*, verbose: bool) -> None:
-    """Keep Prefect's log lines off the terminal (its server gets them all); must come before Prefect is imported."""
+def _prepare_prefect(*, verbose: bool) -> None:
+    """Set Prefect's defaults for a run from a terminal; must come before Prefect is imported.
+
+    Its server gets all log lines, the terminal only our own display. The embedded server may take longer to start than
+    Prefect's 20 s where the cores are busy, as they are when the simulator imports at the same time.
+    """
     if not verbose:
         os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 
