@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cli.console import fail
+from cli.console import console, fail
 
 app = typer.Typer(
     name="isaaclab-flows",
@@ -79,6 +79,53 @@ def tasks(
 
     with fail():
         list_tasks(search)
+
+
+@app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the Prefect server; the next one serves the files.")] = 4200,
+    simulators: Annotated[int, typer.Option(min=1, help="How many simulators run at a time.")] = 1,
+    background: Annotated[bool, typer.Option("--background", help="Return once everything runs.")] = False,
+) -> None:
+    """Start a local studio: a Prefect server with its UI, workers, work pools, deployments and automations."""
+    from cli.studio import up as start
+
+    with fail():
+        start(host=host, port=port, simulator_runs=simulators, background=background)
+
+
+@app.command()
+def down() -> None:
+    """End the local studio of this folder, with everything that it runs."""
+    from cli.studio import down as end
+
+    with fail():
+        ended = end()
+        console().print(f"Ended {ended} processes." if ended else "Nothing of the studio runs here.")
+
+
+@app.command()
+def status() -> None:
+    """Say what of the local studio runs; the exit code is 0 when all of it does."""
+    from cli.studio import status as show
+
+    with fail():
+        sys.exit(0 if show() else 1)
+
+
+@app.command()
+def deploy(
+    target: Annotated[str, typer.Option(help="`local` or `batch`: where simulators run.")] = "local",
+    api_url: Annotated[
+        str | None, typer.Option(envvar="PREFECT_API_URL", help="The Prefect server's API, ending in /api.")
+    ] = None,
+) -> None:
+    """Make work pools, deployments and automations of a Prefect server from `prefect.yaml`."""
+    from cli.deploying import deploy_command
+
+    with fail():
+        deploy_command(api_url, target)
 
 
 if __name__ == "__main__":

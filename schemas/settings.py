@@ -46,6 +46,10 @@ class Settings(BaseSettings):
     """Parallel transfers."""
     transfer_attempts: Annotated[int, Field(ge=1, le=20)] = 5
     """Tries of one transfer."""
+    studio_folder: Path = Path("outputs/.studio")
+    """Where `isaaclab-flows up` keeps the local studio's database, logs and process numbers."""
+    files_url: str | None = None
+    """Address under which a browser finds the outputs folder; `up` serves it and sets this."""
     instance_type: str | None = None
     """EC2 instance type that jobs run on, for the estimated cost."""
     queues: Queues | None = None

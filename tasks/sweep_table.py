@@ -119,7 +119,7 @@ def rows_of(
     return rows
 
 
-def _row(  # noqa: PLR0917 - private, called once
+def _row(
     cell: Cell,
     summary: EvaluationSummary | None,
     values: EpisodeValues,
