@@ -29,14 +29,14 @@ _MAIN_NODE = 0
 _MOST_TAGS = 50
 _MOST_JOB_NAME = 128
 
-# First match wins. Batch takes at most five and a star only at the end. A Spot reclaim reads `Host EC2 (instance …)
-# terminated`; the entry point ends with 143 when it was told to stop; 137 without Batch's word on memory is a machine
-# or an engine that went away. Everything else is an error that a second try would repeat.
+# First match wins; Batch takes at most five, and a star only at the end. A Spot reclaim reads `Host EC2 (instance …)
+# terminated`; the image's entry point ends with 143 when it was told to stop and with 75 when the GPU is broken. All
+# else is an error that a second try would repeat, or one that takes more to tell: the worker submits those again.
 EVALUATE_ON_EXIT: list[dict[str, str]] = [
     {"onStatusReason": "Host EC2*", "action": "RETRY"},
-    {"onReason": "OutOfMemoryError*", "action": "EXIT"},
     {"onExitCode": "143", "action": "RETRY"},
-    {"onExitCode": "137", "action": "RETRY"},
+    {"onExitCode": "75", "action": "RETRY"},
+    {"onReason": "DockerTimeoutError*", "action": "RETRY"},
     {"onReason": "*", "action": "EXIT"},
 ]
 

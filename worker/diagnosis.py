@@ -142,6 +142,8 @@ _COMMAND_CODES = {
     126: ("The job's command cannot be executed", "Check the command and the image's file permissions."),
     127: ("The job's command was not found in the image", "Check that Prefect is installed in the image."),
 }
+_UNHEALTHY_GPU = 75
+"""With it the image's entry point refuses a machine."""
 _PLAIN_REASONS = re.compile(r"^(Essential container in task exited|Task stopped)?$", re.IGNORECASE)
 
 
@@ -219,6 +221,10 @@ def _error(job: BatchJob) -> FlowsError:
             f"The container was lost ({how})",
             where=where,
             remedy="Run it again: it goes on from its last checkpoint.",
+        )
+    if code == _UNHEALTHY_GPU:
+        return InfrastructureLostError(
+            "The machine's GPU is broken (exit code 75)", where=where, remedy="Run it again: elsewhere it may go."
         )
     if code in _COMMAND_CODES:
         what, remedy = _COMMAND_CODES[code]
