@@ -28,4 +28,4 @@ def close(job: Job, outcome: Outcome) -> Outcome:
     target = join_uri(job.output_uri, job.job_id)
     publish(job.staging_uri, target, outcome.files, scratch=folder_of(job).path / "publish")
     logger.info("Published %d files to %s", len(outcome.files), target)
-    return outcome.model_copy(update={"output_uri": target})
+    return outcome

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from schemas.errors import ConfigError, SimulatorHungError, SimulatorKilledError
 from schemas.job import Job
 from schemas.settings import settings
@@ -37,6 +39,7 @@ class History:
         iterations_lost: Iterations that were done and had to be done again.
         resumed_at: First iterations of the attempts that went on.
         seconds: Time the simulators ran, by their events.
+        gpu_seconds: The same on GPUs, times their number.
     """
 
     attempts: int = 0
@@ -44,24 +47,39 @@ class History:
     iterations_lost: int = 0
     resumed_at: tuple[int, ...] = ()
     seconds: float = 0.0
+    gpu_seconds: float = 0.0
 
 
-def history(folder: JobFolder) -> History:
-    """Read what the attempts so far did."""
-    done, lost, seconds, resumed = -1, 0, 0.0, list[int]()
+def history(folder: JobFolder, *, gpus: int = 1) -> History:
+    """Read what the attempts so far did.
+
+    Args:
+        folder: The job's folder.
+        gpus: How many GPUs an attempt on GPUs had.
+    """
+    done, lost, seconds, gpu_seconds, resumed = -1, 0, 0.0, 0.0, list[int]()
     attempts = folder.attempts()
     for attempt in attempts:
         events = list(EventTail(attempt.progress_file).new())
         if not events:
             continue
-        seconds += max(0.0, events[-1].time - events[0].time)
+        ran = max(0.0, events[-1].time - events[0].time)
+        seconds += ran
+        gpu_seconds += gpus * ran if _ran_on_gpu(attempt) else 0.0
         iterations = [e.iteration for e in events if isinstance(e, IterationEvent)]
         if iterations:
             if done >= 0:
                 resumed.append(iterations[0])
                 lost += max(0, done + 1 - iterations[0])
             done = iterations[-1]
-    return History(len(attempts), len(resumed), lost, tuple(resumed), seconds)
+    return History(len(attempts), len(resumed), lost, tuple(resumed), seconds, gpu_seconds)
+
+
+def _ran_on_gpu(attempt: Attempt) -> bool:
+    try:
+        return SimulatorJob.model_validate_json(attempt.order_file.read_bytes()).device.startswith("cuda")
+    except (FileNotFoundError, ValidationError):
+        return False
 
 
 def run_attempts(

@@ -16,6 +16,7 @@ from tasks.job_folder import JobFolder
 from tasks.learning_curve import draw_learning_curve
 from tasks.metrics import read_metrics
 from tasks.outputs import inventory, refresh
+from tasks.storage import join_uri
 from tasks.summary import summarise_training, summary_json
 
 
@@ -39,12 +40,9 @@ def conclude(
         warnings: Sentences for people.
     """
     left_out = refresh(job, folder, settled=True)
-    done = history(folder)
+    done = history(folder, gpus=job.config.compute_config.num_nodes * job.config.compute_config.gpus_per_node)
     training = _training(job, folder, done, result) if job.kind == "training" else None
     evaluations = _evaluations(job, folder, result) if job.kind == "evaluation" else ()
-    device = result.device_name if result else ""
-    gpus = 0 if device in ("", "cpu") or "cpu" in device.lower() else _gpu_count(job)
-    gpu_seconds = done.seconds * gpus
     outcome = Outcome(
         job_id=job.job_id,
         kind=job.kind,
@@ -55,11 +53,12 @@ def conclude(
         training=training,
         evaluations=evaluations,
         started_at=started,
-        seconds=time.time() - started,
-        gpu_seconds=gpu_seconds,
+        seconds=round(time.time() - started, 1),
+        output_uri=join_uri(job.output_uri, job.job_id),
+        gpu_seconds=round(done.gpu_seconds, 1),
         estimated_cost=_cost(job, done.seconds),
         attempts=max(1, done.attempts),
-        device=device,
+        device=result.device_name if result else "",
         versions=result.versions if result else {},
         seed=job.config.training_config.seed,
         warnings=(*warnings, *left_out),
@@ -97,10 +96,6 @@ def _evaluations(job: Job, folder: JobFolder, result: SimulatorResult | None) ->
     from tasks.evaluation_outputs import collect
 
     return collect(job, folder, result) if result is not None else ()
-
-
-def _gpu_count(job: Job) -> int:
-    return job.config.compute_config.num_nodes * job.config.compute_config.gpus_per_node
 
 
 def _cost(job: Job, seconds: float) -> float | None:
