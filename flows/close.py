@@ -6,18 +6,27 @@ from prefect import flow, get_run_logger
 
 from schemas.job import Job
 from schemas.outcome import Outcome
+from schemas.request import VamsLocations
 from tasks.job_folder import folder_of
 from tasks.outputs import publish, require
 from tasks.storage import join_uri
+from tasks.vams_limits import best_checkpoint, select
+from tasks.vams_metadata import write_metadata
+from tasks.vams_previews import write_previews
 
 
 @flow(name="close", flow_run_name="close {job.job_id}")
-def close(job: Job, outcome: Outcome) -> Outcome:
-    """Publish the checked outputs in one pass.
+def close(
+    job: Job, outcome: Outcome, vams: VamsLocations | None = None, asset_uri: str | None = None, flow_run_url: str = ""
+) -> Outcome:
+    """Publish the checked outputs in one pass; for VAMS within its limits, with previews and metadata.
 
     Args:
         job: The job.
         outcome: How execute ended.
+        vams: Where VAMS takes results from.
+        asset_uri: The asset's root, where it is known.
+        flow_run_url: The flow run's page.
 
     Raises:
         OutputsMissingError: What makes a success is not there.
@@ -26,6 +35,17 @@ def close(job: Job, outcome: Outcome) -> Outcome:
     logger = get_run_logger()
     require(job, outcome.files)
     target = join_uri(job.output_uri, job.job_id)
+    outcome = outcome.model_copy(update={"output_uri": target})
+    if vams is not None:
+        selection = select(outcome.files, best=best_checkpoint(outcome))
+        if selection.warning:
+            logger.warning(selection.warning)
+            outcome = outcome.model_copy(update={"warnings": (*outcome.warnings, selection.warning)})
+        outcome = outcome.model_copy(update={"files": selection.kept})
     publish(job.staging_uri, target, outcome.files, scratch=folder_of(job).path / "publish")
+    if vams is not None:
+        for problem in write_previews(job, outcome, vams):
+            logger.warning(problem)
+        write_metadata(job, outcome, vams, asset_uri=asset_uri, flow_run_url=flow_run_url)
     logger.info("Published %d files to %s", len(outcome.files), target)
     return outcome

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from prefect import flow, get_run_logger
+from prefect import flow, runtime
+from prefect.exceptions import TerminationSignal
 
 from flows.close import close
 from flows.execute import execute
-from flows.handle_error import handle_error
+from flows.handle_error import handle_failure
 from flows.open import open_job
 from flows.remote import execute_remotely
-from schemas.errors import ErrorRecord
+from schemas.errors import InfrastructureLostError
 from schemas.job import Job
 from schemas.outcome import Outcome
 from schemas.request import Request
 from schemas.settings import settings
+from tasks.prefect_runs import cancel, cancelled, find_run
 from tasks.request_document import read_request
 from tasks.staging import job_uri
+from tasks.vams import answer_success, start_heartbeats
+from tasks.vams_input import prepare
 
 
 @flow(name="pipeline", flow_run_name="pipeline {request_uri}")
@@ -35,15 +39,34 @@ def orchestrate(request: Request) -> Outcome:
         FlowsError: It failed; the failure has been handled.
     """
     job: Job | None = None
-    try:
-        job = open_job(request.without_callback())
-        outcome = _execute(job)
-        return close(job, outcome)
-    except BaseException as error:
-        get_run_logger().error("%s", ErrorRecord.of(error).sentence)
-        if job is not None:
-            handle_error(job, ErrorRecord.of(error))
-        raise
+    run_id = str(runtime.flow_run.id)
+    with start_heartbeats(request, on_unawaited=lambda: cancel(run_id, "VAMS no longer waits for this execution")):
+        try:
+            request = prepare(request)
+            job = open_job(request.without_callback())
+            outcome = _execute(job)
+            page = runtime.flow_run.ui_url or ""
+            outcome = close(job, outcome, request.vams, request.asset_uri, page)
+            answer_success(request, job, outcome, links={"flowRun": page} if page else {})
+            return outcome
+        except BaseException as error:
+            handle_failure(request, job, _reason(error, run_id))
+            raise
+
+
+def _reason(error: BaseException, run_id: str) -> BaseException:
+    """Tell apart why a signal ended this run: somebody cancelled it, or its machine is going away."""
+    if not isinstance(error, TerminationSignal):
+        return error
+    run = find_run(run_id)
+    state = run.state
+    if state is not None and (state.is_cancelling() or state.is_cancelled()):
+        return cancelled(run)
+    return InfrastructureLostError(
+        "The pipeline's process was told to end",
+        where=f"flow run {run.name}",
+        remedy="Run the workflow again: it goes on from the last checkpoint.",
+    )
 
 
 def _execute(job: Job) -> Outcome:

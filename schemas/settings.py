@@ -56,6 +56,8 @@ class Settings(BaseSettings):
     """The deployment's Batch job queues (JSON); infrastructure/ sets it, schemas/placement.py chooses from it."""
     gpu_pool: dict[str, Any] = {}
     """Defaults of the aws-batch work pool's variables (JSON), for `isaaclab-flows deploy`; infrastructure/ sets it."""
+    end_unawaited_after_seconds: Annotated[float, Field(ge=0)] = 180.0
+    """A VAMS job ends when its token has been gone for so long and no retry brought a new one; 0 lets it go on."""
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,7 @@ from tasks.storage import split_uri, storage_at
 
 
 def write_request(request: Request, uri: str) -> None:
-    """Write a request document, callback included."""
+    """Write a request document; of a callback, the token is not written: only the bridge does that."""
     folder, name = split_uri(uri)
     storage_at(folder).write(name, request.model_dump_json(indent=2).encode())
 

@@ -22,8 +22,8 @@ from schemas.request import Request
 from schemas.settings import settings
 from schemas.task_names import installed_name, require_task
 from tasks.checkpoints import is_checkpoint, iteration_of, library_of, newest_first
-from tasks.job_folder import folder_of
 from tasks.provenance import refuse_foreign
+from tasks.staging import staging_uri
 from tasks.storage import Storage, is_s3, join_uri, split_uri, storage_at
 
 CONFIG_SUFFIXES: dict[Kind, str] = {"training": "-training-config.json", "evaluation": "-evaluation-config.json"}
@@ -69,9 +69,7 @@ def resolve(request: Request) -> Job:
         checkpoints=checkpoints,
         custom_environment_uri=_existing(config.custom_environment, asset, "customEnvironmentPath"),
         output_uri=request.output_uri,
-        staging_uri=join_uri(request.auxiliary_uri, request.job_id)
-        if request.auxiliary_uri
-        else str(folder_of(request.job_id).out),
+        staging_uri=staging_uri(request),
         device=device,
         user=request.user,
         labels=request.labels,

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from schemas.job import Job
 from schemas.outcome import Outcome
-from tasks.storage import split_uri, storage_at
+from schemas.request import Request
+from tasks.job_folder import folder_of
+from tasks.storage import join_uri, split_uri, storage_at
 
 SUFFIX = ".job"
 
 
 def job_uri(job: Job) -> str:
     """Return where a job is handed over, as execute's parameter."""
-    return f"{job.staging_uri}{SUFFIX}/job.json"
+    return _job_uri(job.staging_uri)
+
+
+def staging_uri(request: Request) -> str:
+    """Return where a request's finished files appear while its job runs."""
+    if request.auxiliary_uri:
+        return join_uri(request.auxiliary_uri, request.job_id)
+    return str(folder_of(request.job_id).out)
+
+
+def known_job(request: Request) -> Job | None:
+    """Return the job that a request became, or None where it was never opened."""
+    folder, name = split_uri(_job_uri(staging_uri(request)))
+    storage = storage_at(folder)
+    return None if storage.stat(name) is None else Job.model_validate_json(storage.read(name))
 
 
 def hand_over(job: Job) -> str:
@@ -38,3 +54,7 @@ def load_outcome(job: Job) -> Outcome | None:
     folder, _ = split_uri(job_uri(job))
     storage = storage_at(folder)
     return None if storage.stat("outcome.json") is None else Outcome.model_validate_json(storage.read("outcome.json"))
+
+
+def _job_uri(staging: str) -> str:
+    return f"{staging}{SUFFIX}/job.json"

@@ -22,6 +22,7 @@ import handler as bridge_lambda
 from bridge.errors import BridgeError, HopelessError
 from bridge.prefect_api import PrefectApi, authorization, ui_url
 from schemas.request import Request
+from tasks.answer_records import Answer
 from tests.infrastructure.prefect_stand_in import PrefectStandIn, prefect_stand_in
 from tests.infrastructure.vams_event import EXECUTION, TOKEN, vams_event
 
@@ -68,8 +69,9 @@ class Bench:
         return callback.task_token.get_secret_value()
 
     def record_answer(self, attempt: int = 1, **changes: Any) -> None:
-        answer = {"version": 1, "attempt": attempt, "status": "failed", "error": "isaaclab.config", "cause": "why"}
-        body = json.dumps(answer | {"retryable": False} | changes)
+        """As the flows do it."""
+        fields = {"attempt": attempt, "status": "failed", "error": "isaaclab.config", "cause": "why"}
+        body = Answer.model_validate(fields | changes).model_dump_json()
         self.s3.put_object(Bucket=BUCKET, Key=f"requests/{EXECUTION}/answer-{attempt:03}.json", Body=body)
 
 
