@@ -7,6 +7,7 @@ from prefect import flow, get_run_logger
 from schemas.job import Job
 from schemas.outcome import Outcome
 from schemas.request import VamsLocations
+from tasks.artifacts import show_outputs
 from tasks.job_folder import folder_of
 from tasks.outputs import publish, require
 from tasks.storage import join_uri
@@ -48,4 +49,5 @@ def close(
             logger.warning(problem)
         write_metadata(job, outcome, vams, asset_uri=asset_uri, flow_run_url=flow_run_url)
     logger.info("Published %d files to %s", len(outcome.files), target)
+    show_outputs(job, outcome, logger)
     return outcome

@@ -9,7 +9,8 @@ from prefect import flow, get_run_logger
 from schemas.errors import FlowsError
 from schemas.job import Job
 from schemas.outcome import Outcome
-from schemas.simulator import SimulatorResult
+from schemas.simulator import SimulatorEvent, SimulatorResult
+from tasks.artifacts import RunArtifacts
 from tasks.attempts import run_attempts
 from tasks.job_folder import JobFolder, folder_of, lease
 from tasks.machine import require_simulator
@@ -55,12 +56,18 @@ def _work(job: Job, folder: JobFolder) -> Outcome:
         warnings.append(sentence)
         logger.warning(sentence)
 
+    artifacts = RunArtifacts(job, logger)
     result: SimulatorResult | None = None
     failure: BaseException | None = None
     with Publisher(job, folder, warn=warn) as publisher:
         progress = ProgressLog(job, logger, on_finished_file=publisher.wake, warn=warn)
+
+        def on_event(event: SimulatorEvent) -> None:
+            progress(event)
+            artifacts(event)
+
         try:
-            result = run_attempts(job, folder, on_event=progress, warn=warn)
+            result = run_attempts(job, folder, on_event=on_event, warn=warn)
         except BaseException as error:  # a stop from outside must save just as much
             failure = error
     outcome = conclude(job, folder, result=result, failure=failure, started=started, warnings=warnings)
@@ -73,6 +80,7 @@ def _work(job: Job, folder: JobFolder) -> Outcome:
     publisher.finish()
     save_outcome(job, outcome)
     folder.save(folder.outcome_file, outcome)
+    artifacts.finish(outcome, out=folder.out)
     if failure is not None:
         raise failure
     return outcome

@@ -1,0 +1,244 @@
+"""What a run shows in the Prefect UI while it works: progress, a summary, the learning curve, results and links.
+
+An artifact that cannot be written is no reason to end a training: faults are logged once and the work goes on.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import logging
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from uuid import UUID
+
+from schemas.job import Job
+from schemas.outcome import Outcome
+from schemas.simulator import EvaluationEvent, IterationEvent, SimulatorEvent, StageEvent
+from tasks.artifact_texts import progress_text, results_table, summary_markdown, web_address
+from tasks.progress import STAGE_WORDS, seconds_left
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+Kind = Literal["progress", "markdown", "image", "table"]
+EVERY_SECONDS = 5.0
+CURVE_EVERY_SECONDS = 20.0
+MOST_PREVIEW_BYTES = 500_000
+MOST_RUNS_ABOVE = 5
+
+
+class RunArtifacts:
+    """The artifacts of one job, kept up to date; call it with each event of the simulator.
+
+    They belong to the run that does the work and to the run that a person started, so that both show them.
+
+    Args:
+        job: The job.
+        logger: Where a fault is told.
+        clock: Monotonic time [s].
+    """
+
+    def __init__(
+        self,
+        job: Job,
+        logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._job = job
+        self._board = Board(job.job_id[:8].lower(), logger, above=job.source != "sweep")
+        self._clock = clock
+        self._started = clock()
+        self._written = self._drawn = float("-inf")
+        self._stage = "Waiting"
+        self._first: IterationEvent | None = None
+        self._last: IterationEvent | EvaluationEvent | None = None
+        self._curve: list[tuple[int, float]] = []
+
+    def __call__(self, event: SimulatorEvent) -> None:
+        """Take one event; the artifacts follow every few seconds."""
+        if isinstance(event, StageEvent):
+            self._stage = STAGE_WORDS[event.stage]
+        elif isinstance(event, IterationEvent):
+            self._first = self._first or event
+            self._last = event
+            if event.reward is not None:
+                self._curve.append((event.iteration, event.reward))
+        elif isinstance(event, EvaluationEvent):
+            self._last = event
+        else:
+            return
+        now = self._clock()
+        if now - self._written >= EVERY_SECONDS:
+            self._written = now
+            self._write()
+        if self._curve and now - self._drawn >= CURVE_EVERY_SECONDS:
+            self._drawn = now
+            self._draw()
+
+    def finish(self, outcome: Outcome, *, out: Path) -> None:
+        """Show how it ended.
+
+        Args:
+            outcome: The outcome.
+            out: The publishable tree on this machine.
+        """
+        self._stage = {"succeeded": "Done", "failed": "Failed", "cancelled": "Cancelled"}[outcome.status]
+        done = outcome.status == "succeeded"
+        self._board.put("progress", "progress", 100.0 if done else self._percent(), "Done" if done else self._stage)
+        self._board.put("summary", "markdown", self._summary(outcome), "How it ended")
+        rows = results_table(outcome)
+        if rows:
+            self._board.put("results", "table", json.dumps(rows), "Results")
+        curve = out / "learning-curve.png"
+        if curve.is_file():
+            self._board.put("learning-curve", "image", data_uri(curve.read_bytes()), "Reward over iterations")
+        preview = next(iter(sorted((out / "videos").glob("*.png"))), None)
+        if preview is not None and preview.stat().st_size <= MOST_PREVIEW_BYTES:
+            self._board.put("video-preview", "image", data_uri(preview.read_bytes()), "A still of the video")
+
+    def _write(self) -> None:
+        text = progress_text(self._last) or self._stage
+        self._board.put("progress", "progress", self._percent(), text)
+        self._board.put("summary", "markdown", self._summary(None), "How it goes")
+
+    def _percent(self) -> float:
+        match self._last:
+            case IterationEvent(iteration=iteration, total=total):
+                return round(100 * (iteration + 1) / max(1, total), 1)
+            case EvaluationEvent() as e:
+                return round(100 * (e.position + e.round / max(1, e.rounds)) / max(1, e.checkpoints), 1)
+            case _:
+                return 0.0
+
+    def _summary(self, outcome: Outcome | None) -> str:
+        return summary_markdown(
+            self._job,
+            stage=self._stage,
+            last=self._last,
+            left=seconds_left(self._last, self._first) if isinstance(self._last, IterationEvent) else None,
+            seconds=self._clock() - self._started,
+            machine=f"{socket.gethostname()} ({self._job.device})",
+            outcome=outcome,
+        )
+
+    def _draw(self) -> None:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(7, 3.5), dpi=90, layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot(*zip(*self._curve, strict=True), color="#4c7a00", linewidth=1.5)
+        axes.set(title=self._job.title, xlabel="iteration", ylabel="mean reward of finished episodes")
+        axes.grid(alpha=0.25)
+        picture = io.BytesIO()
+        figure.savefig(picture, format="png")
+        self._board.put("learning-curve", "image", data_uri(picture.getvalue()), "Reward over iterations")
+
+
+class Board:
+    """Artifacts of the current flow run (and the runs above it) under one prefix, each written anew or updated.
+
+    Args:
+        prefix: Ends the artifacts' keys, so that jobs do not share them; `[a-z0-9-]`.
+        logger: Where a fault is told.
+        above: Whether the runs above, up to the one that a person started, show them too.
+    """
+
+    def __init__(
+        self, prefix: str, logger: logging.Logger | logging.LoggerAdapter[logging.Logger], *, above: bool = False
+    ) -> None:
+        self._prefix = "".join(c for c in prefix.lower() if c.isalnum() or c == "-")
+        self._logger = logger
+        self._above = above
+        self._runs: list[UUID] | None = None
+        self._written: dict[tuple[str, UUID], UUID] = {}
+        self._faulty = False
+
+    def put(self, name: str, kind: Kind, data: Any, description: str) -> None:
+        """Write or update an artifact; faults are logged once and otherwise passed over.
+
+        Args:
+            name: Begins the key, `[a-z0-9-]`.
+            kind: Prefect's artifact type.
+            data: A percentage, markdown, an image's address, or a table's rows as JSON.
+            description: One line above it.
+        """
+        from prefect.client.orchestration import get_client
+        from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
+
+        try:
+            with get_client(sync_client=True) as client:
+                for run in self._runs_of(client):
+                    held = self._written.get((name, run))
+                    if held is not None:
+                        client.update_artifact(held, ArtifactUpdate(data=data, description=description))
+                        continue
+                    artifact = ArtifactCreate(
+                        key=f"{name}-{self._prefix}", type=kind, data=data, description=description, flow_run_id=run
+                    )
+                    self._written[name, run] = client.create_artifact(artifact).id
+        except Exception as error:
+            if not self._faulty:
+                self._faulty = True
+                self._logger.warning("What the UI shows of this run is behind: %s: %s", type(error).__name__, error)
+
+    def _runs_of(self, client: SyncPrefectClient) -> list[UUID]:
+        if self._runs is None:
+            from prefect.context import FlowRunContext
+
+            context = FlowRunContext.get()
+            if context is None or context.flow_run is None:
+                return []
+            own = context.flow_run.id
+            runs = [own]
+            if self._above:
+                top = _topmost(client, own)
+                runs += [top] if top != own else []
+            self._runs = runs
+        return self._runs
+
+
+def _topmost(client: SyncPrefectClient, run_id: UUID) -> UUID:
+    for _ in range(MOST_RUNS_ABOVE):
+        parent = client.read_flow_run(run_id).parent_task_run_id
+        if parent is None:
+            break
+        above = client.read_task_run(parent).flow_run_id
+        if above is None:
+            break
+        run_id = above
+    return run_id
+
+
+def show_outputs(job: Job, outcome: Outcome, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
+    """Link the published outputs: a folder of the studio, or the S3 console."""
+    Board(job.job_id[:8].lower(), logger, above=job.source != "sweep").put(
+        "outputs", "markdown", links_markdown(outcome), "Where the outputs are"
+    )
+
+
+def links_markdown(outcome: Outcome) -> str:
+    """Return the outputs' links as markdown, the files that people open first at its head."""
+    folder = web_address(outcome.output_uri, folder=True)
+    where = f"[{outcome.output_uri}]({folder})" if folder else f"`{outcome.output_uri}`"
+    lines = [f"Outputs: {where}", ""]
+    names = [file.path for file in outcome.files]
+    for path in _first_to_open(names):
+        address = web_address(f"{outcome.output_uri}/{path}")
+        lines.append(f"- [{path}]({address})" if address else f"- `{path}`")
+    return "\n".join(lines)
+
+
+def _first_to_open(paths: Sequence[str], most: int = 12) -> list[str]:
+    chosen = [p for p in paths if p.endswith((".mp4", ".png", "metrics.csv", "summary.json", ".txt", ".onnx"))]
+    return chosen[:most]
+
+
+def data_uri(png: bytes) -> str:
+    """Return a PNG as an address that a browser shows without fetching anything."""
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
