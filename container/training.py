@@ -16,9 +16,15 @@ def train(session: Session) -> dict[str, Any]:
     """
     session.events.stage("building_agent")
     report = session.library.train(session)
-    result: dict[str, Any] = {
+    exported: tuple[str, ...] = ()
+    if report.last_checkpoint is not None and not report.stopped and session.ranks.first:
+        from container.exporting import export
+
+        session.events.stage("exporting")
+        exported = export(session, report.last_checkpoint)
+    return {
         "iterations": report.iterations,
         "last_checkpoint": str(report.last_checkpoint) if report.last_checkpoint else None,
         "status": "interrupted" if report.stopped else "succeeded",
+        "exported": exported,
     }
-    return result

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,13 +32,22 @@ class Policy(Protocol):
             dones: (environments,) booleans; None forgets that of all.
         """
 
+    def network(self) -> Network:
+        """Return the policy as one network, to be exported.
 
-class Exportable(Protocol):
-    """A policy as one network, normaliser included."""
+        Raises:
+            NotImplementedError: This kind of policy is not one function of one vector; the message says which it is.
+        """
+
+
+@dataclass(frozen=True)
+class Network:
+    """A policy as one network, normaliser and clipping included."""
 
     module: torch.nn.Module
-    """Maps observations (batch, size) to mean actions (batch, actions), on the CPU."""
-    observation_size: int
+    """Maps observations (batch, size) to the actions (batch, actions) of :meth:`Policy.act`; on the CPU."""
+    flatten: Callable[[Observations], torch.Tensor]
+    """Lays the observations of :meth:`Policy.act` side by side: (batch, size)."""
 
 
 @dataclass(frozen=True)
@@ -94,12 +103,4 @@ class Library(ABC):
 
         Raises:
             CheckpointError: Torn, or of another task, library or network shape.
-        """
-
-    @abstractmethod
-    def exportable(self, session: Session, checkpoint: Path) -> Exportable:
-        """Return a checkpoint's policy as one network.
-
-        Raises:
-            NotImplementedError: This kind of policy cannot be exported; the message says why.
         """

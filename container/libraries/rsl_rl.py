@@ -7,15 +7,18 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gymnasium
 import torch
 from isaaclab_rl.entrypoints.common import scoped_torch_backend_flags
 from isaaclab_rl.rsl_rl import RslRlVecEnvWrapper, check_rsl_rl_version, handle_deprecated_rsl_rl_cfg
+from rsl_rl.models import MLPModel
 from rsl_rl.runners import DistillationRunner, OnPolicyRunner
+from rsl_rl.utils import resolve_class, resolve_obs_groups
 from rsl_rl.utils.logger import Logger
 from tensordict import TensorDict
 
 from container.checkpoints import first_iteration, fitting, load_untrusted
-from container.libraries.base import Exportable, Library, Observations, Policy, TrainingReport
+from container.libraries.base import Library, Network, Observations, Policy, TrainingReport
 from container.progress import Progress
 
 if TYPE_CHECKING:
@@ -61,14 +64,8 @@ class RslRl(Library):
         return progress.report()
 
     def load_policy(self, session: Session, checkpoint: Path) -> Policy:
-        """Load the actor; its distribution's mean is the action."""
-        runner = _runner(session, log_dir=None)
-        _load(runner, checkpoint, session, only_policy=True)
-        return _RslRlPolicy(runner, session)
-
-    def exportable(self, session: Session, checkpoint: Path) -> Exportable:
-        """Return the actor as rsl_rl exports it, normaliser included."""
-        raise NotImplementedError
+        """Load the actor, or the student of a distillation; its distribution's mean is the action."""
+        return _RslRlPolicy(session, checkpoint)
 
 
 class _Progressing:
@@ -175,11 +172,27 @@ class _ReportingLogger(Logger):  # type: ignore[misc]
 
 
 class _RslRlPolicy:
-    """An rsl_rl actor in evaluation mode."""
+    """An actor alone: no critic, no storage."""
 
-    def __init__(self, runner: Any, session: Session) -> None:
-        self._actor = runner.get_inference_policy(device=session.device)
+    def __init__(self, session: Session, checkpoint: Path) -> None:
+        from isaaclab.utils import to_dict
+
+        part = "actor" if session.agent_cfg.class_name == "OnPolicyRunner" else "student"
+        config = to_dict(session.agent_cfg)
+        environment = session.env.unwrapped
+        spaces = environment.single_observation_space.spaces
+        example = TensorDict(
+            {group: torch.zeros(1, *space.shape, device=session.device) for group, space in spaces.items()},
+            batch_size=[1],
+        )
+        groups = resolve_obs_groups(example, config["obs_groups"], [part])
+        actor_class, actor_config = resolve_class(config[part])
+        self._actor = actor_class(example, groups, part, _action_size(environment), **actor_config)
+        self._actor.to(session.device).eval()
         self._clip: float | None = session.agent_cfg.clip_actions
+        state = load_untrusted(checkpoint, device=session.device)
+        with fitting(checkpoint, task=session.job.task, library="rsl_rl"):
+            self._actor.load_state_dict(state[f"{part}_state_dict"])
 
     def act(self, observations: Observations) -> torch.Tensor:
         """Return the mean actions."""
@@ -192,8 +205,38 @@ class _RslRlPolicy:
         """Forget a recurrent actor's hidden state."""
         self._actor.reset(dones)
 
+    def network(self) -> Network:
+        """Return the actor as rsl_rl exports it, normaliser included."""
+        if type(self._actor) is not MLPModel:
+            raise NotImplementedError(f"a {type(self._actor).__name__} takes more than one vector of observations")
+        groups = self._actor.obs_groups
+        return Network(
+            module=_Clipped(self._actor.as_jit(), self._clip).cpu().eval(),
+            flatten=lambda observations: torch.cat([observations[group] for group in groups], dim=-1),
+        )
 
-def _runner(session: Session, *, log_dir: str | None) -> Any:
+
+class _Clipped(torch.nn.Module):  # type: ignore[misc]
+    """An exported actor with the clipping that the environment's wrapper does in training."""
+
+    def __init__(self, actor: torch.nn.Module, clip: float | None) -> None:
+        super().__init__()
+        self.actor = actor
+        self.clip = clip
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """Map observations (batch, size) to actions (batch, actions)."""
+        actions: torch.Tensor = self.actor(observations)
+        return actions if self.clip is None else actions.clamp(-self.clip, self.clip)
+
+
+def _action_size(environment: Any) -> int:
+    if hasattr(environment, "action_manager"):
+        return int(environment.action_manager.total_action_dim)
+    return int(gymnasium.spaces.flatdim(environment.single_action_space))
+
+
+def _runner(session: Session, *, log_dir: str) -> Any:
     from isaaclab.utils import to_dict
 
     wrapped = RslRlVecEnvWrapper(session.env, clip_actions=session.agent_cfg.clip_actions)
@@ -201,23 +244,18 @@ def _runner(session: Session, *, log_dir: str | None) -> Any:
     return runner(wrapped, to_dict(session.agent_cfg), log_dir=log_dir, device=session.device)
 
 
-def _load(runner: Any, checkpoint: Path, session: Session, *, only_policy: bool) -> dict[str, Any]:
-    state = load_untrusted(checkpoint, device=session.device)
-    selection = {"actor": True, "student": True, "teacher": True, "critic": False, "optimizer": False, "rnd": False}
-    with fitting(checkpoint, task=session.job.task, library="rsl_rl"):
-        runner.alg.load(state, selection if only_policy else None, True)
-    return state
-
-
 def _resume(runner: Any, checkpoint: Path, session: Session) -> int:
     """Load everything that a checkpoint has; return how many iterations it has behind it."""
-    state = _load(runner, checkpoint, session, only_policy=False)
+    state = load_untrusted(checkpoint, device=session.device)
+    with fitting(checkpoint, task=session.job.task, library="rsl_rl"):
+        runner.alg.load(state, None, True)
+        done = int(state["iter"]) + 1
     infos = state.get("infos") or {}
     runner.logger.tot_timesteps = infos.get("total_timesteps", 0)
     runner.logger.tot_time = infos.get("total_time", 0)
     if hasattr(session.env.unwrapped, "common_step_counter"):
         session.env.unwrapped.common_step_counter = infos.get("common_step_counter", 0)
-    return int(state["iter"]) + 1
+    return done
 
 
 def _mean(values: Collection[float]) -> float | None:
