@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from schemas.errors import CheckpointError, ConfigError
-from schemas.simulator import TrainingOrder
+from schemas.simulator import SimulatorJob
 
 _MISMATCH = re.compile(
     r"size mismatch for (\S+): copying a param with shape torch\.Size\(\[([\d, ]*)\]\) from checkpoint,"
@@ -80,25 +80,27 @@ def fitting(path: Path, *, task: str, library: str) -> Iterator[None]:
         ) from error
 
 
-def first_iteration(done: int, order: TrainingOrder, path: Path) -> int:
+def first_iteration(done: int, job: SimulatorJob, path: Path) -> int:
     """Return the iteration to go on with after a checkpoint.
 
     Args:
         done: Iterations that the checkpoint has behind it.
-        order: The training's lengths.
-        path: The checkpoint, for the error.
+        job: The order.
+        path: The checkpoint.
 
     Raises:
-        ConfigError: A checkpoint that the user named already has all iterations.
+        ConfigError: A checkpoint from elsewhere already has all iterations. The job's own may: then only the export
+            was missing.
     """
-    if done >= order.max_iterations and not order.first_iteration:
+    assert job.training is not None
+    total = job.training.max_iterations
+    if done >= total and not path.is_relative_to(job.run_folder):
         raise ConfigError(
-            f"The checkpoint to resume from already has {done:,} iterations, and maxIterations is the total"
-            f" ({order.max_iterations:,})",
+            f"The checkpoint to resume from already has {done:,} iterations, and maxIterations is the total ({total:,})",
             where=str(path),
             remedy=f"Set trainingConfig.maxIterations above {done:,}, or evaluate the checkpoint.",
         )
-    return min(done, order.max_iterations)
+    return min(done, total)
 
 
 def _difference(text: str) -> str:

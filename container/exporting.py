@@ -14,7 +14,7 @@ from isaaclab_rl.entrypoints.common import scoped_torch_backend_flags
 from container.events import write_whole
 
 if TYPE_CHECKING:
-    from container.libraries.base import Network, Policy
+    from container.libraries.base import ExportablePolicy, Network
     from container.session import Session
 
 CHECKED_OBSERVATIONS = 64
@@ -117,7 +117,7 @@ def write_onnx(network: Network, observations: torch.Tensor, path: Path) -> Call
     return run
 
 
-def _examples(session: Session, policy: Policy, network: Network) -> tuple[torch.Tensor, Any]:
+def _examples(session: Session, policy: ExportablePolicy, network: Network) -> tuple[torch.Tensor, Any]:
     """Return random observations (batch, size) and the policy's actions for them (batch, actions), on the CPU."""
     random = torch.Generator(device="cpu").manual_seed(session.job.seed)
     groups = session.env.unwrapped.single_observation_space.spaces

@@ -32,8 +32,12 @@ class Policy(Protocol):
             dones: (environments,) booleans; None forgets that of all.
         """
 
+
+class ExportablePolicy(Policy, Protocol):
+    """A policy that may be written down as one network."""
+
     def network(self) -> Network:
-        """Return the policy as one network, to be exported.
+        """Return the policy as one network.
 
         Raises:
             NotImplementedError: This kind of policy is not one function of one vector; the message says which it is.
@@ -98,7 +102,7 @@ class Library(ABC):
         """
 
     @abstractmethod
-    def load_policy(self, session: Session, checkpoint: Path) -> Policy:
+    def load_policy(self, session: Session, checkpoint: Path) -> ExportablePolicy:
         """Load a checkpoint's policy onto the session's device; the session's environment is not stepped or reset.
 
         Raises:

@@ -17,7 +17,7 @@ from rl_games.common.algo_observer import IsaacAlgoObserver
 from rl_games.torch_runner import Runner
 
 from container.checkpoints import first_iteration, fitting, load_untrusted
-from container.libraries.base import Library, Network, Observations, Policy, TrainingReport
+from container.libraries.base import ExportablePolicy, Library, Network, Observations, TrainingReport
 from container.progress import MetricsWriter, Progress
 from schemas.errors import ConfigError
 
@@ -74,13 +74,13 @@ class RlGames(Library):
         with tempfile.TemporaryDirectory(prefix="rl_games-") as scratch:
             agent = _agent(session, progress, Path(scratch))
             resume = Path(order.resume_checkpoint) if order.resume_checkpoint else None
-            first = first_iteration(agent.resume(resume, session), order, resume) if resume else 0
+            first = first_iteration(agent.resume(resume, session), session.job, resume) if resume else 0
             if progress.begin(first, resumed_from=resume):
                 _compile(agent, session)
                 agent.run(first)
         return progress.report()
 
-    def load_policy(self, session: Session, checkpoint: Path) -> Policy:
+    def load_policy(self, session: Session, checkpoint: Path) -> ExportablePolicy:
         """Load the actor into rl_games' player; the distribution's mean is the action."""
         return _RlGamesPolicy(session, checkpoint)
 

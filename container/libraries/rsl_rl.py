@@ -18,7 +18,7 @@ from rsl_rl.utils.logger import Logger
 from tensordict import TensorDict
 
 from container.checkpoints import first_iteration, fitting, load_untrusted
-from container.libraries.base import Library, Network, Observations, Policy, TrainingReport
+from container.libraries.base import ExportablePolicy, Library, Network, Observations, TrainingReport
 from container.progress import Progress
 
 if TYPE_CHECKING:
@@ -57,13 +57,13 @@ class RslRl(Library):
         runner = _runner(session, log_dir=str(progress.checkpoints))
         runner.report_to(progress)
         resume = Path(order.resume_checkpoint) if order.resume_checkpoint else None
-        first = first_iteration(_resume(runner, resume, session), order, resume) if resume else 0
+        first = first_iteration(_resume(runner, resume, session), session.job, resume) if resume else 0
         count = progress.begin(first, resumed_from=resume)
         if count:
             runner.run(first, count, random_start=session.agent_cfg.init_at_random_ep_len)
         return progress.report()
 
-    def load_policy(self, session: Session, checkpoint: Path) -> Policy:
+    def load_policy(self, session: Session, checkpoint: Path) -> ExportablePolicy:
         """Load the actor, or the student of a distillation; its distribution's mean is the action."""
         return _RslRlPolicy(session, checkpoint)
 

@@ -17,7 +17,7 @@ from skrl.utils.runner.torch import Runner
 from skrl.utils.spaces.torch import flatten_tensorized_space, tensorize_space, unflatten_tensorized_space
 
 from container.checkpoints import first_iteration, fitting, load_untrusted
-from container.libraries.base import Library, Network, Observations, Policy, TrainingReport
+from container.libraries.base import ExportablePolicy, Library, Network, Observations, TrainingReport
 from container.progress import Progress
 
 if TYPE_CHECKING:
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _EXTRA = "isaaclab_flows"
 """Key of what this project adds to a checkpoint; skrl steps over it with a warning."""
+_SPEED = "Perf / steps per second"
+"""A metric that skrl does not keep."""
 _STEPS = re.compile(r"agent_(\d+)\.pt$")
 
 
@@ -60,7 +62,7 @@ class Skrl(Library):
         agent = runner.agent
         assert isinstance(agent, _Reporting)
         resume = Path(order.resume_checkpoint) if order.resume_checkpoint else None
-        first = first_iteration(_resume(agent, resume, session), order, resume) if resume else 0
+        first = first_iteration(_resume(agent, resume, session), session.job, resume) if resume else 0
         agent.report_to(progress, first=first, rollouts=session.agent_cfg["agent"]["rollouts"])
         count = progress.begin(first, resumed_from=resume)
         if count:
@@ -71,7 +73,7 @@ class Skrl(Library):
                 agent.save_now()
         return progress.report()
 
-    def load_policy(self, session: Session, checkpoint: Path) -> Policy:
+    def load_policy(self, session: Session, checkpoint: Path) -> ExportablePolicy:
         """Load the agent; its distribution's mean is the action."""
         return _SkrlPolicy(session, checkpoint)
 
@@ -120,12 +122,14 @@ class _Reporting:
         self._iteration = self._first + (timestep + 1) // self._rollouts - 1
         now = time.monotonic()
         session = self._progress.session
-        steps = self._rollouts * session.job.num_envs * session.ranks.world_size
+        speed = self._rollouts * session.job.num_envs * session.ranks.world_size / (now - self._began)
+        if self._progress.writer is not None:
+            self._progress.writer.add_scalar(_SPEED, speed, self._iteration)
         stop = self._progress.iteration_ended(
             self._iteration,
             reward=self._means.get("Reward / Total reward (mean)"),
             episode_length=self._means.get("Episode / Total timesteps (mean)"),
-            steps_per_second=steps / (now - self._began),
+            steps_per_second=speed,
         )
         self._began = now
         done = self._iteration + 1
