@@ -6,11 +6,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 REQUIREMENTS := requirements/development.txt
 STAMP := $(VENV)/.stamp
+RESULTS := .test-results
+FAST := not system and not infrastructure
 # A uv that answers (a pyenv shim may not), else our own.
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
 UV_TOOL := $(filter .tools/bin/uv,$(UV))
 
-.PHONY: help setup demo test lint types lock up synth clean
+.PHONY: help setup demo test lint types fast system schema lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +29,33 @@ $(STAMP): $(REQUIREMENTS) pyproject.toml $(UV_TOOL)
 	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes $(REQUIREMENTS)
 	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
+
+demo: setup ## Train and evaluate Cartpole on this machine's CPU; leaves checkpoints, metrics, pictures and a video
+	@$(BIN)/isaaclab-flows demo
+
+test: lint types fast system ## Run every check and test that can run here
+
+lint: setup ## Check style, format and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+types: setup ## Check types, strictly
+	$(BIN)/mypy
+
+fast: setup ## Run the tests that need no simulator, server or engine, with coverage
+	rm -rf $(RESULTS) && mkdir -p $(RESULTS)
+	$(BIN)/pytest -n 2 -m "$(FAST)" --cov --cov-report= --junitxml=$(RESULTS)/fast.xml
+
+system: setup ## Run the tests that drive the simulator, Docker, servers, a browser and the CDK
+	mkdir -p $(RESULTS)
+	$(BIN)/pytest -m "not ($(FAST))" --durations=25 --cov --cov-append --cov-report=term:skip-covered --junitxml=$(RESULTS)/system.xml
+
+schema: setup ## Write the JSON Schemas of the configurations again
+	$(BIN)/python -m schemas
+
+clean: ## Remove what make has made, but not outputs
+	rm -rf .venv .tools $(RESULTS) .mypy_cache .ruff_cache .pytest_cache cdk.out .coverage*
 
 lock: $(UV_TOOL) ## Lock all dependencies again (with hashes, without hosts)
 	$(UV) pip compile --quiet --python-version 3.12 --generate-hashes --no-emit-index-url --no-header --all-extras --group dev -o requirements/development.txt pyproject.toml

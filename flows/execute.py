@@ -12,6 +12,7 @@ from schemas.outcome import Outcome
 from schemas.simulator import SimulatorEvent, SimulatorResult
 from tasks.artifacts import RunArtifacts
 from tasks.attempts import run_attempts
+from tasks.evaluation_outputs import require_one_evaluated
 from tasks.job_folder import JobFolder, folder_of, lease
 from tasks.machine import require_simulator
 from tasks.outcome import conclude
@@ -68,6 +69,7 @@ def _work(job: Job, folder: JobFolder) -> Outcome:
 
         try:
             result = run_attempts(job, folder, on_event=on_event, warn=warn)
+            require_one_evaluated(result)
         except BaseException as error:  # a stop from outside must save just as much
             failure = error
     outcome = conclude(job, folder, result=result, failure=failure, started=started, warnings=warnings)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from schemas.errors import ConfigError, SimulatorHungError, SimulatorKilledError
+from schemas.errors import ConfigError, InfrastructureLostError, SimulatorHungError, SimulatorKilledError
 from schemas.job import Job
 from schemas.settings import settings
 from schemas.simulator import (
@@ -108,7 +108,7 @@ def run_attempts(
         current = next_simulator(folder)
         order = order_for(job, folder, current.attempt, inputs=inputs, warn=warn)
         try:
-            return current.run(order, on_event=on_event, limits=Limits(seconds=max(1.0, limit - time.monotonic())))
+            result = current.run(order, on_event=on_event, limits=Limits(seconds=max(1.0, limit - time.monotonic())))
         except RESUMABLE as error:
             restarts += 1
             if job.kind != "training" or restarts > settings().simulator_restarts or _newest_number(folder) == before:
@@ -117,6 +117,14 @@ def run_attempts(
                 f"{error.sentence} Starting it again from its newest checkpoint"
                 f" ({restarts} of {settings().simulator_restarts})."
             )
+        else:
+            if result.status == "interrupted":
+                raise InfrastructureLostError(
+                    "The simulator was asked to end, and saved what it had",
+                    where=str(current.attempt.log_file),
+                    remedy="Run the job again: it goes on from its last checkpoint.",
+                )
+            return result
 
 
 def _newest_number(folder: JobFolder) -> str | None:

@@ -11,6 +11,7 @@ from schemas.job import Job
 from schemas.outcome import EvaluationSummary, Outcome, Status, TrainingSummary
 from schemas.simulator import SimulatorResult
 from tasks.attempts import History, history
+from tasks.evaluation_outputs import collect
 from tasks.files import write_whole
 from tasks.job_folder import JobFolder
 from tasks.learning_curve import draw_learning_curve
@@ -93,8 +94,6 @@ def _training(job: Job, folder: JobFolder, done: History, result: SimulatorResul
 
 
 def _evaluations(job: Job, folder: JobFolder, result: SimulatorResult | None) -> tuple[EvaluationSummary, ...]:
-    from tasks.evaluation_outputs import collect
-
     return collect(job, folder, result) if result is not None else ()
 
 

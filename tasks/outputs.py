@@ -59,7 +59,7 @@ def refresh(job: Job, folder: JobFolder, *, settled: bool) -> list[str]:
     _take_checkpoints(job, folder, left_out if settled else [], settled=settled)
     for attempt in folder.attempts():
         if attempt.log_file.is_file():
-            _take(attempt.log_file, out / f"simulator-{attempt.number:03d}.txt")
+            take(attempt.log_file, out / f"simulator-{attempt.number:03d}.txt")
     for name in ("params", "tensorboard", "exported"):
         _take_tree(folder.run / name, out / name)
     return left_out
@@ -80,7 +80,7 @@ def _take_checkpoints(job: Job, folder: JobFolder, left_out: list[str], *, settl
         size = origin.stat().st_size
         flaw = flaw_of(origin) or ("it is still being written" if origin.stat().st_size != size else None)
         if flaw is None:
-            _take(origin, target)
+            take(origin, target)
         else:
             left_out.append(f"The checkpoint {name} was left out: {flaw}.")
 
@@ -89,10 +89,10 @@ def _take_tree(source: Path, target: Path) -> None:
     if source.is_dir():
         for path in sorted(source.rglob("*")):
             if path.is_file() and path.suffix.lower() not in BLOCKED_SUFFIXES:
-                _take(path, target / path.relative_to(source))
+                take(path, target / path.relative_to(source))
 
 
-def _take(source: Path, target: Path) -> None:
+def take(source: Path, target: Path) -> None:
     """Copy a file by rename, with its time; nothing happens when the copy is current."""
     info = source.stat()
     if target.exists() and (target.stat().st_mtime_ns, target.stat().st_size) == (info.st_mtime_ns, info.st_size):

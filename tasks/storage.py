@@ -40,6 +40,7 @@ CONTENT_TYPES = {
     ".yml": "application/yaml",
 }
 BINARY = "application/octet-stream"
+PAGE_SIZE = 1000
 _TRANSIENT_CODES = frozenset(
     {
         "500",
@@ -242,7 +243,9 @@ class S3Storage:
         pages = (
             s3_client()
             .get_paginator("list_objects_v2")
-            .paginate(Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else "")
+            .paginate(
+                Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else "", PaginationConfig={"PageSize": PAGE_SIZE}
+            )
         )
         for page in _attempt(lambda: list(pages), self.uri):
             for item in page.get("Contents", []):

@@ -179,7 +179,7 @@ def test_a_torn_line_waits_for_its_end_and_rubbish_is_passed_over(tmp_path: Path
 
 
 def test_a_simulator_started_early_is_the_next_attempt_and_an_unused_one_leaves_nothing(child, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    child('result(status="succeeded")')
+    child('result(status="succeeded")').stop()
     folder = JobFolder(tmp_path / "other")
     with started_early(folder):
         early = next_simulator(folder)
