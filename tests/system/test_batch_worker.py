@@ -103,7 +103,7 @@ def start_worker(
         worker.kill()
         worker.wait(10)
     for log in sorted(tmp_path.glob("*.log")):
-        print(f"--- {log.name}\n{log.read_text()}")  # noqa: T201 - shown when a test fails
+        print(f"--- {log.name}\n{log.read_text()}")
 
 
 @pytest.fixture
