@@ -20,12 +20,18 @@ DIRECTION: Final = (1.0, -1.0, 0.45)
 """From the robot to the camera, where the task has no view of its own."""
 STEEPEST: Final = math.radians(18)
 """Highest elevation of the camera, so that the horizon stays in the picture and upright things look upright."""
-MARGIN: Final = 1.35
+MARGIN: Final = 1.15
 """Distance to the robot in units of the one at which it just fits."""
 SMALLEST_RADIUS: Final = 0.35
 """[m] Nothing is filmed from nearer than this robot would be."""
 FOLLOW_SECONDS: Final = 0.35
 """Time constant with which the camera follows the robot."""
+SIGHT: Final = 12.0
+"""How far one sees, in units of the distance to the robot: farther away the ground would only flicker."""
+PAINT: Final = ((0.93, 0.52, 0.13), (0.90, 0.88, 0.82), (0.16, 0.42, 0.68))
+"""For the bodies of a robot that comes without colours, in turn."""
+_UNPAINTED = 0.461
+"""Newton's grey for shapes without a material."""
 _SKY = (204, 221, 238)
 _FIXED_JOINT = 3
 
@@ -64,7 +70,7 @@ class Camera:
         self._tile = (config.height // rows, config.width // columns)
         self._clear = SensorTiledCamera.ClearData(clear_color=_packed(_SKY))
         self._sensor = SensorTiledCamera(
-            _FirstWorlds(model, count),
+            _FirstWorlds(model, count, _painted(model)),
             default_render_config=SensorTiledCamera.RenderConfig(
                 enable_textures=True,
                 enable_shadows=True,
@@ -75,16 +81,16 @@ class Camera:
             ),
         )
         utils = self._sensor.utils
-        utils.create_default_light(enable_shadows=True)
+        view = getattr(inner.cfg.sim, "default_visualizer_cfg", None)
+        self._direction = _direction(view)
+        utils.create_default_light(enable_shadows=True, direction=wp.vec3f(*_sunlight(self._direction)))
         self._rays = utils.compute_camera_rays_pinhole(self._tile[1], self._tile[0], camera_fovs=FIELD_OF_VIEW)
         self._pixels = utils.create_color_image_output(self._tile[1], self._tile[0])
         self._transforms = wp.zeros((1, count), dtype=wp.transformf, device=model.device)
         self._robots = [_moving_bodies(model, world) for world in range(count)]
-        view = getattr(inner.cfg.sim, "default_visualizer_cfg", None)
-        self._direction = _direction(view)
         self._keep = math.exp(-float(inner.step_dt) / FOLLOW_SECONDS)
         self._targets: Any = None
-        self._radius = 0.0
+        self._radius = self._distance = 0.0
 
     def image(self) -> Any:
         """Return the picture of this moment, a uint8 array (height, width, 3)."""
@@ -112,23 +118,25 @@ class Camera:
         if self._targets is None:
             self._radius = max(SMALLEST_RADIUS, *(_radius(positions, *robot) for robot in self._robots))
             self._targets = centres
+            narrowest = 2 * math.atan(math.tan(FIELD_OF_VIEW / 2) * min(1.0, self._tile[1] / self._tile[0]))
+            self._distance = MARGIN * self._radius / math.sin(narrowest / 2)
+            self._sensor.default_render_config.max_distance = SIGHT * self._distance
         jumped = np.linalg.norm(centres - self._targets, axis=1) > 2 * self._radius
         followed = centres + (self._targets - centres) * self._keep
         # A reset puts the robot elsewhere at once; there the camera jumps too instead of flying after it.
         self._targets = np.where(jumped[:, None], centres, followed)
-        narrowest = 2 * math.atan(math.tan(FIELD_OF_VIEW / 2) * min(1.0, self._tile[1] / self._tile[0]))
-        distance = MARGIN * self._radius / math.sin(narrowest / 2)
-        eyes = self._targets + distance * self._direction
+        eyes = self._targets + self._distance * self._direction
         turn = _looking_along(-self._direction)
         self._transforms.assign(np.array([[[*eye, *turn] for eye in eyes]], dtype=np.float32))
 
 
 class _FirstWorlds:
-    """A Newton model of which only the first worlds are seen."""
+    """A Newton model of which only the first worlds are seen, in colours of the picture's own."""
 
-    def __init__(self, model: Any, count: int) -> None:
+    def __init__(self, model: Any, count: int, colours: Any) -> None:
         self._model = model
         self.world_count = count
+        self.shape_color = colours
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -161,6 +169,27 @@ def lay_out(tiles: Any, shape: tuple[int, int], size: tuple[int, int]) -> Any:
 def _packed(colour: tuple[int, int, int]) -> int:
     red, green, blue = colour
     return 0xFF << 24 | blue << 16 | green << 8 | red
+
+
+def _painted(model: Any) -> Any:
+    """Return the shapes' colours; robots without any, grey before grey ground, get some."""
+    import warp as wp
+
+    colours = model.shape_color.numpy().copy()
+    bodies = model.shape_body.numpy()
+    worlds = np.where(bodies >= 0, model.body_world.numpy()[np.maximum(bodies, 0)], -1)
+    grey = np.isclose(colours, _UNPAINTED, atol=0.01).all(axis=1)
+    for world in np.unique(worlds[worlds >= 0]):
+        for turn, body in enumerate(np.unique(bodies[worlds == world])):
+            colours[grey & (bodies == body)] = PAINT[turn % len(PAINT)]
+    return wp.array(colours, dtype=wp.vec3f, device=model.device)
+
+
+def _sunlight(direction: Any) -> tuple[float, float, float]:
+    """Return where light goes that comes over the left shoulder of a camera on this side, from above."""
+    angle = math.atan2(direction[1], direction[0]) - math.radians(40)
+    down = math.radians(50)
+    return -math.cos(angle) * math.cos(down), -math.sin(angle) * math.cos(down), -math.sin(down)
 
 
 def _moving_bodies(model: Any, world: int) -> tuple[Any, Any]:

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from container import camera, failures
+from container.film import Films
 from container.session import Session, Setup
 from container.stop import StoppedError
-from container.video import VideoWriter, write_png
 from schemas.config import CamelModel
 from schemas.errors import CheckpointError, ErrorRecord
 from schemas.simulator import CheckpointEvaluation, EvaluationEvent, EvaluationOrder
@@ -27,9 +27,6 @@ COLUMNS: Final = ("round", "environment", "return", "length", "outcome", "succes
 ADVISED_ENVS: Final = 16
 """With more environments than this a video is mostly waiting."""
 ALIVE_SECONDS: Final = 10.0
-LONG_SECONDS: Final = 180.0
-"""A video that will take longer is announced, with what makes it shorter."""
-PREVIEW_FRAME: Final = 60
 
 
 def prepare(setup: Setup) -> None:
@@ -63,8 +60,8 @@ def evaluate(session: Session) -> tuple[CheckpointEvaluation, ...]:
     order = _order(session)
     session.events.stage("evaluating", f"{len(order.checkpoints)} checkpoints, {order.num_episodes} rounds each")
     filming = order.video is not None and hasattr(session.env_cfg.sim.physics, "load_visual_shapes")
-    eye = _Eye(session, order) if filming else None
-    return tuple(_evaluate_one(session, order, position, eye) for position in range(len(order.checkpoints)))
+    films = Films(session, order) if filming else None
+    return tuple(_evaluate_one(session, order, position, films) for position in range(len(order.checkpoints)))
 
 
 class _Done(CamelModel):
@@ -75,7 +72,7 @@ class _Done(CamelModel):
     evaluation: CheckpointEvaluation
 
 
-def _evaluate_one(session: Session, order: EvaluationOrder, position: int, eye: _Eye | None) -> CheckpointEvaluation:
+def _evaluate_one(session: Session, order: EvaluationOrder, position: int, films: Films | None) -> CheckpointEvaluation:
     path = Path(order.checkpoints[position])
     folder = session.run_folder / "evaluations" / str(position)
     folder.mkdir(parents=True, exist_ok=True)
@@ -87,7 +84,7 @@ def _evaluate_one(session: Session, order: EvaluationOrder, position: int, eye: 
             session.events.alive(f"{path.name} was evaluated by an earlier attempt")
             return done
         policy = _load(session, path)
-        evaluation = _play(session, position, policy, folder, eye)
+        evaluation = _play(session, position, policy, folder, films)
     except CheckpointError as error:
         session.events.warn(f"{path.name} could not be evaluated: {error.sentence}")
         return CheckpointEvaluation(checkpoint=str(path), error=ErrorRecord.of(error))
@@ -111,7 +108,7 @@ def _load(session: Session, path: Path) -> Policy:
         ) from error
 
 
-def _play(session: Session, position: int, policy: Policy, folder: Path, eye: _Eye | None) -> CheckpointEvaluation:
+def _play(session: Session, position: int, policy: Policy, folder: Path, films: Films | None) -> CheckpointEvaluation:
     from container.rounds import play_round
 
     order = _order(session)
@@ -120,7 +117,7 @@ def _play(session: Session, position: int, policy: Policy, folder: Path, eye: _E
     steps_done = 0
     begun = time.monotonic()
     with ExitStack() as stack:
-        film = stack.enter_context(eye.film(folder)) if eye is not None else None
+        film = stack.enter_context(films.film(folder)) if films is not None else None
         pulse = _Pulse(session, f"{Path(checkpoint).name}, round")
         checked = _CheckedPolicy(policy, checkpoint)
         for number in range(1, order.num_episodes + 1):
@@ -201,78 +198,6 @@ class _Pulse:
         if now - self._last >= ALIVE_SECONDS:
             self._last = now
             self._session.events.alive(f"{self.label}, step {step:,} of {steps:,}")
-
-
-class _Eye:
-    """The camera of all the order's films; it is made with the first image, when everything stands in its place."""
-
-    def __init__(self, session: Session, order: EvaluationOrder) -> None:
-        assert order.video is not None
-        self.session = session
-        self.config = order.video
-        self.frames = order.num_episodes * order.steps_per_episode
-        if order.video.max_frames is not None:
-            self.frames = min(self.frames, order.video.max_frames)
-        self.films = len(order.checkpoints)
-        self.fps = float(order.video.fps or min(120.0, max(1.0, 1.0 / session.step_dt)))
-        self._camera: camera.Camera | None = None
-
-    def image(self) -> Any:
-        if self._camera is None:
-            self._camera = camera.Camera(self.session.env, self.config)
-        return self._camera.image()
-
-    def film(self, folder: Path) -> _Film:
-        return _Film(self, folder)
-
-
-class _Film:
-    """One checkpoint's video and its still."""
-
-    def __init__(self, eye: _Eye, folder: Path) -> None:
-        self.video = folder / "video.mp4"
-        self.preview = folder / "preview.png"
-        self._eye = eye
-        self._writer = VideoWriter(self.video, width=eye.config.width, height=eye.config.height, fps=eye.fps)
-        self._still = min(PREVIEW_FRAME, (eye.frames + 1) // 2)
-        self._first_image: float | None = None
-
-    @property
-    def frames(self) -> int:
-        return self._writer.frames
-
-    def take(self) -> bool:
-        """Take one image; false once there are enough."""
-        if self.frames >= self._eye.frames:
-            return False
-        image = self._eye.image()
-        self._writer.write(image)
-        if self.frames == self._still:
-            write_png(self.preview, image)
-        self._announce()
-        return self.frames < self._eye.frames
-
-    def __enter__(self) -> _Film:
-        self._writer.__enter__()
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._writer.__exit__(*error)
-
-    def _announce(self) -> None:
-        # The first image compiles the ray tracer, so time is taken from the second on.
-        if self.frames == 1:
-            self._first_image = time.monotonic()
-        if self.frames != PREVIEW_FRAME or self._first_image is None:
-            return
-        rate = (PREVIEW_FRAME - 1) / (time.monotonic() - self._first_image)
-        seconds = self._eye.frames / rate
-        if seconds > LONG_SECONDS:
-            self._eye.session.events.warn(
-                f"The video's {self._eye.frames:,} images will take about {seconds / 60:.0f} minutes ({rate:.0f} a"
-                " second). videoConfig.maxFrames, a smaller videoConfig.width and height, or"
-                " trainingConfig.recordVideo: false make it shorter."
-            )
 
 
 def round_seed(seed: int, number: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import re
 import shutil
 import tomllib
 from dataclasses import dataclass
@@ -28,6 +29,10 @@ class Package:
     """Folders and modules; each is copied as it is, with its data files."""
     requirements: tuple[str, ...]
     """As declared (PEP 508)."""
+    metadata: tuple[Path, ...] = ()
+    """A wheel's *.dist-info."""
+    project: tuple[str, str] | None = None
+    """Name and version that a source tree declares."""
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -37,11 +42,18 @@ class Package:
     def copy_to(self, site: Path) -> None:
         """Copy everything into a folder of the import path."""
         site.mkdir(parents=True, exist_ok=True)
-        for root in self.roots:
+        for root in (*self.roots, *self.metadata):
             if root.is_dir():
                 shutil.copytree(root, site / root.name, dirs_exist_ok=True)
             else:
                 shutil.copy2(root, site / root.name)
+        if self.project is not None:
+            # Packages ask importlib.metadata for their own version.
+            name, version = self.project
+            info = site / f"{name.replace('-', '_')}-{version}.dist-info"
+            info.mkdir(exist_ok=True)
+            text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
+            (info / "METADATA").write_text(text, encoding="utf-8")
 
 
 def find_package(folder: Path, *, archive: str) -> Package:
@@ -70,7 +82,7 @@ def find_package(folder: Path, *, archive: str) -> Package:
         )
     declared = settings.get("project", {}).get("dependencies", [])
     needs = [str(need) for need in declared] + _setup_cfg(project) + list(setup.requirements)
-    return Package(roots=roots, requirements=tuple(dict.fromkeys(needs)))
+    return Package(roots=roots, requirements=tuple(dict.fromkeys(needs)), project=_name_and_version(settings))
 
 
 def _wheel(folder: Path, archive: str) -> Package:
@@ -98,7 +110,7 @@ def _wheel(folder: Path, archive: str) -> Package:
         roots += tuple(root for data in folder.glob(f"*.data/{part}") for root in _packages(data))
     if not roots:
         raise _unusable(archive, "it holds no package", "Does the build find your package?")
-    return Package(roots=roots, requirements=tuple(needs))
+    return Package(roots=roots, requirements=tuple(needs), metadata=(infos[0].parent,))
 
 
 def _project(folder: Path, archive: str) -> Path:
@@ -133,6 +145,13 @@ def _pyproject(project: Path, archive: str) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise _unusable(archive, f"its pyproject.toml is not valid ({error})", "Mend the file.") from error
+
+
+def _name_and_version(settings: dict[str, Any]) -> tuple[str, str] | None:
+    project = settings.get("project", {})
+    name, version = str(project.get("name", "")), str(project.get("version", "0"))
+    plain = re.fullmatch(r"[A-Za-z0-9._-]+", name) and re.fullmatch(r"[A-Za-z0-9.+!_-]+", version)
+    return (name, version) if plain else None
 
 
 @dataclass(frozen=True)
