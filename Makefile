@@ -61,3 +61,6 @@ lock: $(UV_TOOL) ## Lock all dependencies again (with hashes, without hosts)
 	$(UV) pip compile --quiet --python-version 3.12 --generate-hashes --no-emit-index-url --no-header --all-extras --group dev -o requirements/development.txt pyproject.toml
 	$(UV) pip compile --quiet --python-version 3.12 --generate-hashes --no-emit-index-url --no-header -c requirements/development.txt -o requirements/orchestrator.txt pyproject.toml
 	$(UV) pip compile --quiet --python-version 3.12 --generate-hashes --no-emit-index-url --no-header -c requirements/development.txt --extra isaaclab -o requirements/simulator.txt pyproject.toml
+
+synth: $(STAMP) ## Synthesise the AWS deployment (CONFIG=infrastructure/config.yaml), offline
+	$(BIN)/python -m infrastructure.app $(or $(CONFIG),$(wildcard infrastructure/config.yaml),infrastructure/config.example.yaml)

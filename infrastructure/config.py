@@ -248,6 +248,11 @@ class Config(CamelModel):
         return self
 
     @property
+    def partition(self) -> str:
+        """AWS's partition that the region is in."""
+        return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(self.region.rpartition("-")[0].rpartition("-")[0], "aws")
+
+    @property
     def zones(self) -> tuple[str, ...]:
         """Availability zones in use."""
         if self.network.existing:

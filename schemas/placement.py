@@ -42,6 +42,16 @@ class Placement(CamelModel):
     machine: Instance
     """The smallest machine of the first family, which is tried first; estimates are made with its price."""
 
+    def job_variables(self) -> dict[str, str | int]:
+        """Return the aws-batch pool's variables (worker/configuration.py) that send a flow run there."""
+        return {
+            "job_queue": self.job_queue,
+            "num_nodes": self.nodes,
+            "vcpu": self.request.vcpus,
+            "memory": self.request.memory_mib,
+            "gpus": self.request.gpus,
+        }
+
 
 def place(compute: ComputeConfig, queues: Queues) -> Placement:
     """Return where a job goes and what it asks for there.

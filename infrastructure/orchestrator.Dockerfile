@@ -1,0 +1,25 @@
+# What runs on Fargate: the orchestrator, the Batch worker, the deploy task and, if it is ours, Prefect's server.
+# No torch, no Isaac Lab.
+ARG PYTHON_BASE=python:3.12-slim-bookworm
+FROM ${PYTHON_BASE}
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends tini \
+    && rm -rf /var/lib/apt/lists/* \
+    && groupadd --gid 1000 isaaclab \
+    && useradd --uid 1000 --gid 1000 --create-home isaaclab \
+    && mkdir -p /mnt/efs \
+    && chown isaaclab:isaaclab /mnt/efs
+COPY requirements/orchestrator.txt /build/
+RUN python -m venv /opt/venv \
+    && /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
+         --requirement /build/orchestrator.txt \
+    && /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check hatchling editables
+COPY . /opt/isaaclab-flows/
+# Installed, so that Prefect finds the worker type through its entry point.
+RUN /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation \
+      --editable /opt/isaaclab-flows
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONUNBUFFERED=1
+WORKDIR /opt/isaaclab-flows
+USER isaaclab
+ENTRYPOINT ["tini", "-g", "--"]

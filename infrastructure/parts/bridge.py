@@ -1,0 +1,137 @@
+"""VAMS bridge: the Lambda that VAMS calls, its alarm and dead letters, and the registration of both workflows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from aws_cdk import CustomResource, Duration
+from aws_cdk import aws_ec2 as ec2
+from aws_cdk import aws_kms as kms
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from infrastructure import names
+from infrastructure.config import Config, PrefectSelfHosted
+from infrastructure.nag import accept
+from infrastructure.parts.network import Network, retention
+from infrastructure.parts.permissions import Permissions
+from infrastructure.parts.prefect import PrefectAccess
+from infrastructure.parts.storage import Storage
+
+_SOURCE = Path(__file__).resolve().parents[1] / "vams_bridge"
+
+
+class Bridge(Construct):
+    """The Lambda.
+
+    Attributes:
+        function: The Lambda.
+        dead_letters: Events that asynchronous callers could not get through; VAMS itself waits for the answer.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        config: Config,
+        network: Network,
+        storage: Storage,
+        permissions: Permissions,
+        access: PrefectAccess,
+        key: kms.IKey,
+    ) -> None:
+        super().__init__(scope, construct_id)
+        group = logs.LogGroup(
+            self,
+            "Log",
+            log_group_name=names.log_group(config, "vams-bridge"),
+            retention=retention(config),
+            encryption_key=key,
+        )
+        # An event holds a task token: encrypted with the deployment's key, and gone after four days.
+        self.dead_letters = sqs.Queue(
+            self,
+            "DeadLetters",
+            queue_name=f"{config.name}-vams-bridge-dead-letters",
+            encryption=sqs.QueueEncryption.KMS,
+            encryption_master_key=key,
+            retention_period=Duration.days(4),
+            enforce_ssl=True,
+        )
+        accept(self.dead_letters, {"AwsSolutions-SQS3": "It is the dead-letter queue."})
+        # Prefect Cloud is reached from anywhere; our own server only from inside the VPC.
+        inside = isinstance(config.prefect, PrefectSelfHosted)
+        self.function = lambda_.Function(
+            self,
+            "Function",
+            function_name=names.bridge(config),
+            description=f"Starts isaaclab-flows jobs for VAMS ({config.name})",
+            runtime=lambda_.Runtime.PYTHON_3_12,
+            handler="handler.handler",
+            code=lambda_.Code.from_asset(str(_SOURCE), exclude=["**/__pycache__", "**/*.pyc"]),
+            memory_size=256,
+            timeout=Duration.seconds(60),
+            role=permissions.bridge.without_policy_updates(),
+            log_group=group,
+            dead_letter_queue=self.dead_letters,
+            environment={
+                "PREFECT_API_URL": access.api_url,
+                "PREFECT_SECRET_ARN": access.secret.secret_arn,
+                "REQUESTS_BUCKET": names.bucket(config, "requests"),
+                "REQUESTS_PREFIX": names.REQUESTS_PREFIX,
+                "PIPELINE_DEPLOYMENT": names.PIPELINE_DEPLOYMENT,
+            },
+            environment_encryption=key,
+            vpc=network.vpc if inside else None,
+            vpc_subnets=ec2.SubnetSelection(subnets=network.compute) if inside else None,
+            security_groups=[network.services] if inside else None,
+        )
+        accept(self.function, {"AwsSolutions-L1": "Python 3.12 is the version that the project is tested on."})
+        # The role is given by name only: its policies must be there before the Lambda is.
+        self.function.node.add_dependency(permissions)
+        permissions.bridge_queue(self.dead_letters.queue_arn)
+        if config.auto_register_with_vams:
+            self._register(config)
+
+    def _register(self, config: Config) -> None:
+        """Register both workflows through VAMS's own custom resource; see the contract in docs/vams.md."""
+        importer = (
+            f"arn:{config.partition}:lambda:{config.region}:{config.account}"
+            f":function:{config.vams.import_function_name}"
+        )
+        for kind, output, timeout, parameters in (
+            ("training", ".pt", config.vams.training_timeout_seconds, config.vams.training_parameters),
+            ("evaluation", ".json", config.vams.evaluation_timeout_seconds, config.vams.evaluation_parameters),
+        ):
+            identifier = names.registration(config, kind)
+            properties = {
+                "pipelineId": identifier,
+                "pipelineDescription": f"Isaac Lab {kind} of a robot policy on GPUs (isaaclab-flows)",
+                "pipelineType": "standardFile",
+                "pipelineExecutionType": "Lambda",
+                "assetType": ".all",
+                "outputType": output,
+                "waitForCallback": "Enabled",
+                "lambdaName": names.bridge(config),
+                "taskTimeout": str(timeout),
+                "taskHeartbeatTimeout": str(config.vams.heartbeat_timeout_seconds),
+                "inputParameters": json.dumps(parameters) if parameters else "",
+                "workflowId": identifier,
+                "workflowDescription": f"Isaac Lab {kind} (isaaclab-flows)",
+                # Outputs come back as files of the asset: a trigger on their extension would run for ever.
+                "autoTriggerOnFileExtensionsUpload": "",
+            }
+            # VAMS registers anew when this changes: when something else does, and not at every deploy.
+            changed = hashlib.sha256(json.dumps(properties, sort_keys=True).encode()).hexdigest()[:16]
+            resource = CustomResource(
+                self,
+                f"Register-{kind}",
+                service_token=importer,
+                properties={"timestamp": changed, **properties},
+            )
+            resource.node.add_dependency(self.function)
