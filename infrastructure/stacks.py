@@ -156,6 +156,8 @@ class ServiceStack(Stack):
             "ISAACLAB_FLOWS_JOBS_FOLDER": f"{names.EFS_MOUNT}/jobs",
             "ISAACLAB_FLOWS_CACHE_FOLDER": f"{names.EFS_MOUNT}/cache",
             "ISAACLAB_FLOWS_INSTANCE_TYPE": compute.first_machine.name,
+            # Runs say that they live; the deploy task's automation crashes those that stop saying so.
+            "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
         }
 
     def _gpu_pool(self, images: Images, compute: Compute, access: PrefectAccess) -> dict[str, object]:

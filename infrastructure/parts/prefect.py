@@ -92,7 +92,7 @@ class Workers(Construct):
         deployer = self._task(
             "Deploy",
             role=permissions.deployer,
-            command=["isaaclab-flows", "deploy"],
+            command=["isaaclab-flows", "deploy", "--target", "batch"],
             environment={**base, "ISAACLAB_FLOWS_GPU_POOL": gpu_pool},
         )
         self.deploy = self._run_on_deploy(deployer)

@@ -140,8 +140,6 @@ class PrefectServer(Construct):
                 "PREFECT_SERVER_DATABASE_USER": _DATABASE,
                 "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
                 "PREFECT_SERVER_UI_API_URL": f"https://{self._settings.host_name}/api",
-                # Cancelling and crash detection: see docs/architecture.md.
-                "PREFECT_RUNNER_HEARTBEAT_FREQUENCY": "30",
             },
             secrets={
                 "PREFECT_SERVER_DATABASE_PASSWORD": ecs.Secret.from_secrets_manager(secret, "password"),
