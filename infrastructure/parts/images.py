@@ -11,8 +11,6 @@ from constructs import Construct
 from infrastructure.config import Config
 
 ROOT = Path(__file__).resolve().parents[2]
-_CONTEXT = ("cli", "flows", "tasks", "schemas", "worker", "container", "requirements")
-_FILES = ("pyproject.toml", "README.md", "LICENSE", "prefect.yaml")
 
 
 class Images(Construct):
@@ -39,9 +37,8 @@ class Images(Construct):
     def _asset(
         self, construct_id: str, file: str, *, target: str | None = None, arguments: dict[str, str] | None = None
     ) -> assets.DockerImageAsset:
-        # Everything is left out but what the image needs: a change elsewhere makes no new image, and the fingerprint
-        # does not read a virtual environment of gigabytes.
-        kept = [f"!{name}" for name in (*_CONTEXT, *_FILES, file)]
+        # .dockerignore leaves everything out but what the images need: a change elsewhere makes no new image, and the
+        # fingerprint does not read a virtual environment of gigabytes.
         return assets.DockerImageAsset(
             self,
             construct_id,
@@ -51,5 +48,4 @@ class Images(Construct):
             build_args=arguments or {},
             platform=assets.Platform.LINUX_AMD64,
             ignore_mode=IgnoreMode.DOCKER,
-            exclude=["*", *kept, "**/__pycache__"],
         )
