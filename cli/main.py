@@ -44,30 +44,33 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's log lines too.")] = False,
 ) -> None:
     """Train or evaluate on this machine (or where the settings say), and wait for the result."""
-    from cli.run import run_config
+    from cli.run import RunOptions, run_config
 
     with fail():
         sys.exit(
-            run_config(
-                config,
-                asset_root=asset_root,
-                output=output,
-                overrides=overrides or [],
-                device=device,
-                job_id=job_id,
-                again=again,
-                verbose=verbose,
-            )
+            run_config(RunOptions(config, asset_root, output, tuple(overrides or ()), device, job_id, again, verbose))
         )
 
 
 @app.command()
 def validate(config: ConfigArgument, asset_root: AssetRootOption = None, overrides: SetOption = None) -> None:
     """Check a configuration and everything that it names, in seconds and without a GPU."""
-    from cli.run import validate_config
+    from cli.run import RunOptions, validate_config
 
     with fail():
-        validate_config(config, asset_root=asset_root, overrides=overrides or [])
+        validate_config(RunOptions(config, asset_root, overrides=tuple(overrides or ())))
+
+
+@app.command()
+def demo(
+    output: Annotated[str, typer.Option(help="Folder for the outputs.")] = "outputs",
+    overrides: SetOption = None,
+) -> None:
+    """Train Cartpole on this machine's CPU, evaluate the policy and film it."""
+    from cli.demo import run_demo
+
+    with fail():
+        sys.exit(run_demo(output=output, overrides=tuple(overrides or ())))
 
 
 @app.command()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
+import shlex
+import signal
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from cli.console import EXIT_FAILED, EXIT_INTERRUPTED, console, say, show_error
 from cli.overrides import parse_overrides
@@ -20,95 +22,121 @@ if TYPE_CHECKING:
     from schemas.outcome import Outcome
 
 
-def validate_config(config: Path, *, asset_root: Path | None, overrides: Sequence[str]) -> None:
+@dataclass(frozen=True)
+class RunOptions:
+    """What the command line says of one run."""
+
+    config: Path
+    asset_root: Path | None = None
+    output: str | None = None
+    overrides: Sequence[str] = ()
+    device: str | None = None
+    job_id: str | None = None
+    again: bool = False
+    verbose: bool = False
+
+
+def validate_config(options: RunOptions) -> None:
     """Check a configuration file and say what it would do."""
     from tasks.resolve import resolve
 
-    job = resolve(_request(config, asset_root=asset_root, overrides=overrides, device=None, job_id=None, again=False))
+    job = resolve(_request(options))
     for warning in job.warnings:
         console().print(f"Warning: {warning}", style="yellow")
-    say(f"{config} is a valid {job.kind} configuration: {job.task} with {job.library}.")
+    say(f"{options.config} is a valid {job.kind} configuration: {job.task} with {job.library}.")
     for source in job.checkpoints:
         say(f"  checkpoint   {source.uri} (by {source.found_by})")
     if job.custom_environment_uri:
         say(f"  environment  {job.custom_environment_uri}")
 
 
-def run_config(
-    config: Path,
-    *,
-    asset_root: Path | None,
-    output: str | None,
-    overrides: Sequence[str],
-    device: str | None,
-    job_id: str | None,
-    again: bool,
-    verbose: bool,
-) -> int:
-    """Run one configuration and show its progress; return the program's exit code."""
-    if output is not None:
-        os.environ["ISAACLAB_FLOWS_OUTPUTS"] = output
-        settings.cache_clear()
-    request = _request(config, asset_root=asset_root, overrides=overrides, device=device, job_id=job_id, again=again)
-    _prepare_prefect(verbose=verbose)
-    from tasks.job_folder import folder_of
-    from tasks.request_document import write_request
-    from tasks.resolve import resolve
+def run_config(options: RunOptions) -> int:
+    """Run one configuration, show its progress and its result; return the program's exit code."""
+    from tasks.report import headline
 
-    job = resolve(request)  # whatever is wrong shows before anything is started
-    folder = folder_of(job)
-    document = folder.path / "request.json"
-    write_request(request, str(document))
-    out = console()
-    out.print(f"[bold]{job.config.name}[/bold]  {job.title}")
-    out.print(f"Job {job.job_id}, work in {folder.path}", style="dim", soft_wrap=True)
-    for warning in job.warnings:
-        out.print(f"Warning: {warning}", style="yellow")
-    from cli.progress import watch
-
-    try:
-        with _simulator_started_early(job), watch(job, verbose=verbose):
-            outcome = _pipeline(str(document))
-    except FlowsError as error:
-        show_error(error)
-        _say_how_to_go_on(job, config)
-        return EXIT_FAILED
-    except (KeyboardInterrupt, SystemExit) as stop:
-        out.print("Stopped." if isinstance(stop, KeyboardInterrupt) else "Stopped by a signal.", style="bold yellow")
-        _say_how_to_go_on(job, config)
-        return EXIT_INTERRUPTED
-    _say_result(outcome)
+    outcome = perform(options)
+    if isinstance(outcome, int):
+        return outcome
+    for line in headline(outcome):
+        say(line)
     return 0
 
 
-def _request(
-    config: Path,
-    *,
-    asset_root: Path | None,
-    overrides: Sequence[str],
-    device: str | None,
-    job_id: str | None,
-    again: bool,
-) -> Request:
-    if asset_root is not None and not asset_root.is_dir():
-        raise ConfigError(f"'--asset-root {asset_root}' is no folder", where="--asset-root", remedy="Name a folder.")
-    output = settings().outputs
+def perform(options: RunOptions) -> Outcome | int:
+    """Run one configuration and show its progress; return its outcome, or the exit code of one that did not succeed.
+
+    Raises:
+        FlowsError: Before anything was started: the configuration or something that it names is wrong.
+    """
+    if options.output is not None:
+        os.environ["ISAACLAB_FLOWS_OUTPUTS"] = options.output
+        settings.cache_clear()
+    request = _request(options)
+    _prepare_prefect(verbose=options.verbose)
+    from tasks.resolve import resolve
+
+    job = resolve(request)  # whatever is wrong shows before anything is started
+    document = _write_request(request, job)
+    _announce(job)
+    from cli.progress import watch
+
+    # Whoever ends this program means the job: a signal is a Ctrl-C.
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        with _simulator_started_early(job), watch(job, verbose=options.verbose):
+            return _pipeline(document)
+    except FlowsError as error:
+        show_error(error)
+        _say_how_to_go_on(job, options)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        console().print("Stopped.", style="bold yellow")
+        _say_how_to_go_on(job, options)
+        return EXIT_INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _write_request(request: Request, job: Job) -> str:
+    from tasks.job_folder import folder_of
+    from tasks.request_document import write_request
+
+    document = str(folder_of(job).path / "request.json")
+    write_request(request, document)
+    return document
+
+
+def _announce(job: Job) -> None:
+    from tasks.job_folder import folder_of
+
+    out = console()
+    out.print(f"[bold]{job.config.name}[/bold]  {job.title}")
+    out.print(f"Job {job.job_id}, work in {folder_of(job).path}", style="dim", soft_wrap=True)
+    for warning in job.warnings:
+        out.print(f"Warning: {warning}", style="yellow")
+
+
+def _request(options: RunOptions) -> Request:
     from pydantic import ValidationError
 
+    root = options.asset_root
+    if root is not None and not root.is_dir():
+        raise ConfigError(f"'--asset-root {root}' is no folder", where="--asset-root", remedy="Name a folder.")
+    output = settings().outputs
     try:
         return Request(
-            job_id=job_id or new_job_id(),
+            job_id=options.job_id or new_job_id(),
             source="cli",
-            config_uri=str(config.expanduser().absolute()),
-            overrides=parse_overrides(overrides),
-            asset_uri=str(asset_root.expanduser().absolute()) if asset_root else None,
+            config_uri=str(options.config.expanduser().absolute()),
+            overrides=parse_overrides(options.overrides),
+            asset_uri=str(root.expanduser().absolute()) if root else None,
             output_uri=output if output.startswith("s3://") else str(Path(output).expanduser().absolute()),
-            device=device,
-            again=again,
+            device=options.device,
+            again=options.again,
         )
     except ValidationError as error:
         raise ConfigError(
-            f"'--job {job_id}' is no job id", where="--job", remedy="Letters, digits, '-' and '_' are allowed."
+            f"'--job {options.job_id}' is no job id", where="--job", remedy="Letters, digits, '-' and '_' are allowed."
         ) from error
 
 
@@ -146,36 +174,30 @@ def _pipeline(document: str) -> Outcome:
     return pipeline(document)
 
 
-def _say_how_to_go_on(job: Job, config: Path) -> None:
+def _say_how_to_go_on(job: Job, options: RunOptions) -> None:
     from tasks.checkpoints import newest_intact
     from tasks.job_folder import folder_of
 
     folder = folder_of(job)
     newest, _ = newest_intact(folder.run / "checkpoints")
     out = console()
-    if newest is not None:
-        out.print(f"Saved up to {newest.name}; everything that was saved is in {folder.out}", soft_wrap=True)
-        arguments: list[Any] = [Path(sys.argv[0]).name, "run", config, *_options(sys.argv[2:]), "--job", job.job_id]
-        out.print(f"Go on with: {' '.join(str(a) for a in arguments)}", soft_wrap=True, style="bold")
-    else:
+    if newest is None:
         out.print(f"Nothing was saved yet. The simulator's log is below {folder.path}/attempts", soft_wrap=True)
+        return
+    out.print(f"Saved up to {newest.name}; everything that was saved is in {folder.out}", soft_wrap=True)
+    out.print(f"Go on with: {command_to_go_on(job.job_id, options)}", soft_wrap=True, style="bold")
 
 
-def _options(arguments: Sequence[str]) -> list[str]:
-    """Return the options of this call that a call that goes on needs too."""
-    kept: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        if argument in ("--output", "--asset-root", "--set", "--device"):
-            kept += [argument, next(rest, "")]
-        elif argument == "--job":
-            next(rest, None)
-    return kept
-
-
-def _say_result(outcome: Outcome) -> None:
-    """Print what came out and where, in a few lines."""
-    from tasks.report import headline
-
-    for line in headline(outcome):
-        say(line)
+def command_to_go_on(job_id: str, options: RunOptions) -> str:
+    """Return the command that goes on with a job where it stopped."""
+    words = ["isaaclab-flows", "run", str(options.config)]
+    for name, value in (
+        ("--asset-root", options.asset_root),
+        ("--output", options.output),
+        ("--device", options.device),
+    ):
+        if value is not None:
+            words += [name, str(value)]
+    for override in options.overrides:
+        words += ["--set", override]
+    return shlex.join([*words, "--job", job_id])

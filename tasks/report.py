@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from schemas.outcome import EvaluationSummary, Outcome
+from schemas.outcome import EvaluationSummary, Outcome, TrainingSummary
 from tasks.progress import duration, number
 
 
@@ -10,17 +10,22 @@ def headline(outcome: Outcome) -> list[str]:
     """Return three lines or so: what came out, how sure that is, and where it lies."""
     lines: list[str] = []
     if outcome.training is not None:
-        t = outcome.training
-        success = f", success rate {t.success_rate:.0%}" if t.success_rate is not None else ""
-        lines.append(
-            f"Trained {outcome.task} with {outcome.library}: {t.iterations} of {t.total_iterations} iterations,"
-            f" final reward {number(t.final_reward)}{success}, in {duration(outcome.seconds)}."
-        )
-        if t.recoveries:
+        lines.append(training_line(outcome, outcome.training))
+        if outcome.training.recoveries:
+            t = outcome.training
             lines.append(f"It went on after {t.recoveries} stop(s); {t.iterations_lost} iterations were done twice.")
     lines += [evaluation_line(e) for e in outcome.evaluations]
     lines.append(f"Everything is in {outcome.output_uri}")
     return lines
+
+
+def training_line(outcome: Outcome, training: TrainingSummary) -> str:
+    """Return one line about a training."""
+    success = f", success rate {training.success_rate:.0%}" if training.success_rate is not None else ""
+    return (
+        f"Trained {outcome.task} with {outcome.library}: {training.iterations} of {training.total_iterations}"
+        f" iterations, final reward {number(training.final_reward)}{success}, in {duration(outcome.seconds)}."
+    )
 
 
 def evaluation_line(summary: EvaluationSummary) -> str:
