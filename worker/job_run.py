@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from botocore.exceptions import ClientError
+
 from schemas.errors import FlowsError
 from worker.batch_api import BatchApi
 from worker.configuration import BatchJobConfiguration
@@ -173,8 +175,12 @@ class JobRun:
         if error is None and waited > self._configuration.placement_timeout_seconds:
             error = not_placed(job, waited)
         if error is not None:
+            try:
+                await self._aws.api.terminate(job.job_id, f"{PLACEMENT_REASON}: {error.what}"[:1_000])
+            except ClientError as refusal:
+                self._logger.warning("Batch job %s cannot be ended: %s", job.job_id, refusal)
+                return
             self._verdict = error
-            await self._aws.api.terminate(job.job_id, f"{PLACEMENT_REASON}: {error.what}"[:1_000])
 
     async def _watch_node(self, job_id: str, node: int) -> None:
         """Bring the main node's log, and end the job when another node dies: the rest would wait for it."""
@@ -207,7 +213,11 @@ class JobRun:
         """Some engines tell a container's exit code in lists only."""
         if job.status != "FAILED" or job.exit_code is not None or not job.queue:
             return job
-        for summary in await self._aws.api.find_by_name(job.queue, job.name):
+        try:
+            summaries = await self._aws.api.find_by_name(job.queue, job.name)
+        except ClientError:
+            return job
+        for summary in summaries:
             if summary.job_id == job.job_id and summary.exit_code is not None:
                 return replace(job, exit_code=summary.exit_code)
         return job

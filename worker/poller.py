@@ -186,7 +186,7 @@ class Poller:
             if self._on_error is not None:
                 self._on_error(error)
         now = self._clock()
-        jitter = random.uniform(1 - _JITTER, 1)
+        jitter = random.uniform(1 - _JITTER, 1 + _JITTER)
         for job_id in ids:
             self._asked.discard(job_id)
             if (watch := self._watches.get(job_id)) is None:
@@ -195,6 +195,7 @@ class Poller:
                 watch.tell(found.get(job_id), now)
             # One jitter for the whole chunk keeps it together, so that it costs one call next time too.
             watch.due = now + watch.next_interval(now) * jitter
+        self._news.set()
 
 
 def chunks(watches: Sequence[Watch], now: float) -> list[list[Watch]]:

@@ -248,3 +248,20 @@ def test_a_worker_killed_and_started_again_adopts_its_job_and_reports_a_lost_one
     state = wait_for_state(client, run_id, StateType.CRASHED)
     assert "lost" in state.message
     assert "Run it again" in state.message
+
+
+@pytest.mark.server
+@pytest.mark.docker
+def test_a_run_cancelled_while_no_worker_was_there_is_ended_by_the_next_though_it_never_started(
+    client: SyncPrefectClient, run: Callable[..., UUID], start_worker: Callable[[str], Any]
+) -> None:
+    worker = start_worker("fifth")
+    run_id = run("quick", command="sleep 600")
+    wait_until("the container", lambda: bool(container_of(run_id)))
+    wait_until("its id to be noted", lambda: client.read_flow_run(run_id).infrastructure_pid is not None)
+    os.kill(worker.pid, signal.SIGKILL)
+    worker.wait(10)
+    client.set_flow_run_state(run_id, Cancelling())
+    start_worker("fifth")
+    wait_for_state(client, run_id, StateType.CANCELLED)
+    wait_until("the container's end", lambda: not container_of(run_id), seconds=20)
