@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -24,6 +25,8 @@ from worker.states import LIVE_STATUSES, BatchJob
 if TYPE_CHECKING:
     from prefect_aws.credentials import AwsCredentials
 
+_LOGGER = logging.getLogger("prefect.worker.aws-batch.api")
+
 MOST_DESCRIBED = 100
 """Jobs that one DescribeJobs call takes."""
 SUBMITS_PER_SECOND = 50.0
@@ -33,6 +36,8 @@ LOG_READS_PER_SECOND = 20.0
 
 _THREADS = 12
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 60.0
+_TOLD_FROM = 8.0
+"""Waits [s] from here on are worth a warning."""
 _THROTTLED = frozenset(
     {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 )
@@ -200,7 +205,10 @@ class BatchApi:
             except (ClientError, BotoCoreError) as error:
                 if not (is_throttled(error) or is_unclear(error)):
                     raise
-            # Full jitter: workers that were throttled together do not come back together.
+                problem = error
+            if wait >= _TOLD_FROM:
+                _LOGGER.warning("AWS does not answer, or throttles: %s. Trying again.", problem)
+            # Jitter: workers that were throttled together do not come back together.
             await self._sleep(random.uniform(wait / 4, wait))
             wait = min(wait * 2, _LONGEST_WAIT)
 

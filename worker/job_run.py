@@ -13,7 +13,7 @@ from uuid import UUID
 
 from botocore.exceptions import ClientError
 
-from schemas.errors import FlowsError
+from schemas.errors import ConfigError, FlowsError
 from worker.batch_api import BatchApi
 from worker.configuration import BatchJobConfiguration
 from worker.definitions import job_name, submission
@@ -97,16 +97,22 @@ class JobRun:
         self._configuration.check()
         name = job_name(self._flow_name, self._flow_run_id, self._run_count, resubmission)
         definition = await self._aws.registrar.definition_for(self._configuration)
-        request = submission(self._configuration, name=name, definition=definition, flow_run_id=self._flow_run_id)
         try:
-            job_id, adopted = await submit_once(self._aws.api, request)
-        except FlowsError:
-            self._aws.registrar.forget(definition)
-            raise
+            job_id, adopted = await self._submit_as(name, definition)
+        except ConfigError:
+            # Somebody may have cleaned the definition up since it was looked up.
+            other = await self._aws.registrar.definition_after_refusal(self._configuration, definition)
+            if other is None:
+                raise
+            job_id, adopted = await self._submit_as(name, other)
         verb = "adopted: it was submitted before" if adopted else "submitted"
         self._logger.info("Batch job %s (%s) %s; %s", job_id, name, verb, self._console_link(job_id))
         await self._followed.submitted(job_id)
         return job_id
+
+    async def _submit_as(self, name: str, definition: str) -> tuple[str, bool]:
+        request = submission(self._configuration, name=name, definition=definition, flow_run_id=self._flow_run_id)
+        return await submit_once(self._aws.api, request)
 
     async def to_the_end(self, job_id: str) -> Ending:
         """Follow a job, and those that replace it after a lost machine, and say how the last one ended."""

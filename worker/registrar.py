@@ -34,9 +34,13 @@ class Registrar:
                 self._known[name] = await self._find(name) or await self._api.register(name, definition)
             return self._known[name]
 
-    def forget(self, arn: str) -> None:
-        """Look a definition up again at its next use: somebody took it away."""
-        self._known = {name: known for name, known in self._known.items() if known != arn}
+    async def definition_after_refusal(self, configuration: BatchJobConfiguration, refused: str) -> str | None:
+        """Return another definition of the same content where the refused one was taken away, or None."""
+        if configuration.job_definition:
+            return None
+        self._known = {name: known for name, known in self._known.items() if known != refused}
+        definition = await self.definition_for(configuration)
+        return definition if definition != refused else None
 
     async def _find(self, name: str) -> str | None:
         revisions = await self._api.definitions(name)

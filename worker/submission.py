@@ -66,7 +66,7 @@ async def _look_for(api: BatchApi, queue: str, name: str, sleep: Callable[[float
 async def _live(api: BatchApi, queue: str, name: str) -> BatchJob | None:
     try:
         return next((job for job in await api.find_by_name(queue, name) if job.is_live), None)
-    except ClientError as error:
+    except (ClientError, BotoCoreError) as error:
         raise _refused(error, {"jobQueue": queue, "jobName": name}) from error
 
 

@@ -86,7 +86,8 @@ class Sweeper:
             try:
                 await what()
             except Exception as error:  # the next sweep may do better
-                self._logger.warning("The sweep over %s's jobs failed: %s", self._pool, error, exc_info=True)
+                self._logger.warning("The sweep over %s's jobs failed: %s", self._pool, error)
+                self._logger.debug("The sweep's traceback", exc_info=True)
             await asyncio.sleep(every)
 
     async def sweep_cancelled(self) -> None:

@@ -198,14 +198,22 @@ async def test_the_death_of_another_node_ends_the_job_with_its_reason(batch: Fak
     assert run.tail == ["rank 0 is here"], "the main node's log is the job's"
 
 
-async def test_a_refusal_makes_the_next_run_look_its_definition_up_again(batch: FakeBatch, start: Start) -> None:
+async def test_a_definition_that_was_cleaned_up_is_registered_again(batch: FakeBatch, start: Start) -> None:
     run = start()
-    batch.before["submit_job"] = [refused("JobDefinition is inactive")]
-    with pytest.raises(ConfigError, match="inactive"):
-        await run.submit()
-    batch.definitions.clear()
     await run.submit()
-    assert batch.calls["register_job_definition"] == 2
+    batch.move("job-0", "SUCCEEDED")
+    batch.deregister_job_definition(jobDefinition=batch.definitions[0]["jobDefinitionArn"])
+    batch.before["submit_job"] = [refused("JobDefinition is inactive")]
+    await run.submit(1)
+    assert [definition["revision"] for definition in batch.definitions] == [1, 2]
+    assert batch.jobs["job-1"]["request"]["jobDefinition"].endswith(":2")
+
+
+async def test_what_batch_refuses_for_another_reason_is_told(batch: FakeBatch, start: Start) -> None:
+    batch.before["submit_job"] = [refused("JobQueue gpu not found")]
+    with pytest.raises(ConfigError, match="not found"):
+        await start().submit()
+    assert len(batch.definitions) == 1
 
 
 LOST = ending_of(InfrastructureLostError("The container was lost", remedy="Run it again."))
