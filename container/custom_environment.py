@@ -8,7 +8,6 @@ import importlib
 import importlib.util
 import os
 import pkgutil
-import re
 import shutil
 import subprocess
 import sys
@@ -146,16 +145,8 @@ def _missing(needs: Sequence[str], site: Path, archive: str) -> list[str]:
 
 
 def _version(name: str, site: Path) -> str | None:
-    wanted = _normal(name)
-    for found in metadata.distributions(path=[str(site), *sys.path]):
-        # A broken installation may have no name.
-        if _normal(found.metadata["Name"] or "") == wanted:
-            return found.version
-    return None
-
-
-def _normal(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+    found = next(iter(metadata.distributions(name=name, path=[str(site), *sys.path])), None)
+    return found.version if found is not None else None
 
 
 def installer(site: Path) -> list[str] | None:
