@@ -96,7 +96,7 @@ def first_iteration(done: int, job: SimulatorJob, path: Path) -> int:
     total = job.training.max_iterations
     if done >= total and not path.is_relative_to(job.run_folder):
         raise ConfigError(
-            f"The checkpoint to resume from already has {done:,} iterations, and maxIterations, the total, is {total:,}",
+            f"The checkpoint to resume from already has {done:,} iterations, and maxIterations, the total, is {total}",
             where=str(path),
             remedy=f"Set trainingConfig.maxIterations above {done:,}, or evaluate the checkpoint.",
         )
