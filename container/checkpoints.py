@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from schemas.errors import CheckpointError, ConfigError
 from schemas.simulator import SimulatorJob
 
@@ -30,6 +28,8 @@ def load_untrusted(path: Path, *, device: str) -> dict[str, Any]:
     Raises:
         CheckpointError: It does not exist, is torn, or holds more than tensors and plain values.
     """
+    import torch
+
     try:
         state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:

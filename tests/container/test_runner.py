@@ -1,0 +1,74 @@
+from pathlib import Path
+
+import pytest
+
+from container import runner
+from container.session import Ranks
+from container.stop import StoppedError
+from schemas.errors import ConfigError
+from schemas.simulator import SimulatorJob, SimulatorResult
+from tests.container.test_failures import job
+
+
+@pytest.fixture
+def order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimulatorJob:
+    monkeypatch.setattr(runner.StopRequest, "install", lambda self: None)
+    monkeypatch.setattr(runner, "set_asset_root", lambda wanted: None)
+    return job(progress_file=str(tmp_path / "progress.jsonl"), result_file=str(tmp_path / "result.json"))
+
+
+def result_of(order: SimulatorJob) -> SimulatorResult:
+    return SimulatorResult.model_validate_json(Path(order.result_file).read_bytes())
+
+
+@pytest.mark.parametrize(
+    ("raised", "status", "kind"),
+    [
+        (ConfigError("No such task"), "failed", "config"),
+        (RuntimeError("boom"), "failed", "simulator"),
+        (SystemExit(3), "failed", "simulator"),
+        (MemoryError(), "failed", "out_of_memory"),
+        (StoppedError(), "interrupted", None),
+        (KeyboardInterrupt(), "interrupted", None),
+    ],
+)
+def test_whatever_happens_a_result_says_so(
+    order: SimulatorJob, monkeypatch: pytest.MonkeyPatch, raised: BaseException, status: str, kind: str | None
+) -> None:
+    def fail() -> None:
+        raise raised
+
+    monkeypatch.setattr(runner, "import_simulator", fail)
+    runner.run(order, asset_root=None)
+    result = result_of(order)
+    assert result.status == status
+    assert (result.error.kind if result.error else None) == kind
+
+
+def test_the_first_word_is_the_last(order: SimulatorJob) -> None:
+    leaving = runner._Leaving(Path(order.result_file), write=True)
+    leaving.with_result(SimulatorResult(status="succeeded", iterations=5))
+    leaving.failed(RuntimeError("while closing"), order)
+    assert result_of(order).iterations == 5
+
+
+def test_only_the_first_of_distributed_processes_writes(order: SimulatorJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setattr(runner, "import_simulator", lambda: (_ for _ in ()).throw(RuntimeError("boom")))
+    runner.run(order.model_copy(update={"distributed": True}), asset_root=None)
+    assert not list(Path(order.result_file).parent.iterdir())
+
+
+def test_a_process_reads_its_place_from_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "5", "LOCAL_RANK": "1", "WORLD_SIZE": "8"}.items():
+        monkeypatch.setenv(name, value)
+    assert Ranks.of(job()) == Ranks()
+    assert Ranks.of(job(distributed=True)) == Ranks(rank=5, local_rank=1, world_size=8)
+    assert not Ranks.of(job(distributed=True)).first
+
+
+def test_a_distributed_process_that_torchrun_did_not_start_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(ConfigError, match="torchrun"):
+        Ranks.of(job(distributed=True))
