@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,12 +23,16 @@ from worker.job_run import Aws, JobRun, run_count_of
 from worker.logs import JobLogs, deliver_to_prefect, delivered_so_far
 from worker.reporting import is_unfinished, read_run, report
 from worker.states import BatchJob
-from worker.sweeper import Sweeper
+from worker.sweeper import WORKER_LABEL, Sweeper
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
+
+
+_TAKE_OVER_WITHIN = 1.0
+"""Seconds."""
 
 
 class BatchWorkerResult(BaseWorkerResult):
@@ -197,6 +202,8 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
                     self._limiter.acquire_on_behalf_of_nowait(flow_run.id)
                 except (anyio.WouldBlock, RuntimeError):
                     logger.debug("Adopted beyond the worker's limit: the job runs already.")
+            if not await self._takes_over(flow_run):
+                return
             configuration = await self.configure(flow_run)
             job = await self._last_job(configuration, flow_run, job_id)
             if job is None:
@@ -216,6 +223,16 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
         finally:
             self._release_limit_slot(flow_run.id)
             self._followed.discard(flow_run.id)
+
+    async def _takes_over(self, flow_run: FlowRun) -> bool:
+        """Put this worker's name on the run, unless another worker came first."""
+        # Workers that sweep at the same moment do not all look at the same moment.
+        await asyncio.sleep(random.uniform(0, _TAKE_OVER_WITHIN))
+        now = await read_run(self.client, flow_run.id)
+        if now is None or (now.labels or {}).get(WORKER_LABEL) != (flow_run.labels or {}).get(WORKER_LABEL):
+            return False
+        await self._give_worker_labels_to_flow_run(flow_run.id)
+        return True
 
     async def _last_job(
         self, configuration: BatchJobConfiguration, flow_run: FlowRun, job_id: str | None
@@ -240,6 +257,7 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
         aws = self.aws_for(configuration)
         logs = JobLogs(
             aws.api.log_events,
+            aws.api.last_log_events,
             partial(deliver_to_prefect, self.client, flow_run.id),
             group=configuration.log_group,
             position=await delivered_so_far(self.client, flow_run.id),

@@ -7,7 +7,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     Logger = logging.LoggerAdapter[logging.Logger] | logging.Logger
 
 _LOGS_EVERY = 5.0
+_LAST_LINES_WITHIN = 20.0
+"""Seconds for which a job's end waits for its log's end."""
 _RESUBMISSION = re.compile(r"-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-(?P<run>\d+)(?:-(?P<again>\d+))?$")
 
 
@@ -38,6 +40,8 @@ class Aws:
     api: BatchApi
     poller: Poller
     registrar: Registrar
+    draining: set[asyncio.Task[None]] = field(default_factory=set)
+    """Logs of ended jobs that are being read to their end."""
 
     @classmethod
     def of(cls, api: BatchApi, logger: Any = None) -> Aws:
@@ -239,8 +243,14 @@ class JobRun:
     async def _finish_logs(self, job: BatchJob) -> None:
         if not self._configuration.stream_logs and job.status == "SUCCEEDED":
             return
+        draining = asyncio.create_task(self._logs.drain())
+        self._aws.draining.add(draining)
+        draining.add_done_callback(self._aws.draining.discard)
         try:
-            await self._logs.drain()
+            # Longer logs go on arriving after the run's end was reported.
+            await asyncio.wait_for(asyncio.shield(draining), _LAST_LINES_WITHIN)
+        except TimeoutError:
+            self._logger.info("The log is still being read.")
         except Exception as error:  # the job's end matters more than its last lines
             self._logger.warning("The log's last lines could not be read: %s", error)
 

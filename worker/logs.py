@@ -62,6 +62,7 @@ class JobLogs:
     def __init__(
         self,
         read_page: ReadPage,
+        read_last_page: ReadPage,
         deliver: Callable[[Sequence[LogLine]], Awaitable[None]],
         *,
         group: str,
@@ -69,6 +70,7 @@ class JobLogs:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._read_page = read_page
+        self._read_last_page = read_last_page
         self._deliver = deliver
         self._group = group
         position = position or LogPosition()
@@ -96,11 +98,14 @@ class JobLogs:
 
     async def read_new(self) -> int:
         """Deliver what is new and return the number of lines."""
+        return await self._read(self._read_page)
+
+    async def _read(self, read_page: ReadPage) -> int:
         async with self._lock:
             lines = 0
             while self._stream is not None:
                 try:
-                    page = await self._read_page(self._group, self._stream, self._token, self._start)
+                    page = await read_page(self._group, self._stream, self._token, self._start)
                 except ClientError as error:
                     if error_code(error) == "ResourceNotFoundException":
                         return lines  # nothing was logged yet
@@ -113,10 +118,10 @@ class JobLogs:
             return lines
 
     async def drain(self) -> None:
-        """Read until nothing more comes, after the container's end."""
+        """Read until nothing more comes, after a container's end."""
         empty = 0
         while self._stream is not None and empty < _DRAIN_LOOKS:
-            empty = 0 if await self.read_new() else empty + 1
+            empty = 0 if await self._read(self._read_last_page) else empty + 1
             if empty < _DRAIN_LOOKS:
                 await self._sleep(1.0)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -29,7 +30,12 @@ if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun, State
 
+WORKER_LABEL = "prefect.worker.name"
+"""Under which Prefect notes a run's worker."""
+
 _PAGE = 200
+_REST = 5
+"""Sweeps of thousands of jobs rest for so many times their own length."""
 _STATES: dict[StateType, RunState] = {
     StateType.PENDING: "pending",
     StateType.RUNNING: "running",
@@ -83,12 +89,13 @@ class Sweeper:
 
     async def _again_and_again(self, what: Callable[[], Awaitable[None]], every: float) -> None:
         while True:
+            begin = time.monotonic()
             try:
                 await what()
             except Exception as error:  # the next sweep may do better
                 self._logger.warning("The sweep over %s's jobs failed: %s", self._pool, error)
                 self._logger.debug("The sweep's traceback", exc_info=True)
-            await asyncio.sleep(every)
+            await asyncio.sleep(max(every, _REST * (time.monotonic() - begin)))
 
     async def sweep_cancelled(self) -> None:
         """End the jobs of runs that were cancelled, as soon as their grace is over."""
@@ -183,7 +190,7 @@ class Sweeper:
             has_started=run.start_time is not None,
             state_age=(datetime.now(UTC) - state.timestamp).total_seconds() if state else 0.0,
             job_id=run.infrastructure_pid,
-            worker=str(labels["prefect.worker.name"]) if "prefect.worker.name" in labels else None,
+            worker=str(labels[WORKER_LABEL]) if WORKER_LABEL in labels else None,
             cancel_grace=grace,
             was_cancelled=state is not None and state.type == StateType.CANCELLED,
         )

@@ -65,7 +65,7 @@ def start(api: BatchApi, notes: Notes, configure: Callable[..., BatchJobConfigur
             flow_run_id=RUN_ID,
             flow_name="train",
             run_count=0,
-            logs=JobLogs(api.log_events, deliver, group="/aws/batch/job", sleep=no_sleep),
+            logs=JobLogs(api.log_events, api.last_log_events, deliver, group="/aws/batch/job", sleep=no_sleep),
             logger=logging.getLogger("test"),
             followed=notes,
         )

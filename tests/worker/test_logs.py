@@ -32,7 +32,7 @@ async def no_sleep(seconds: float) -> None:
 
 
 def logs_of(api: BatchApi, sink: Sink, position: LogPosition | None = None) -> JobLogs:
-    return JobLogs(api.log_events, sink, group="/aws/batch/job", position=position, sleep=no_sleep)
+    return JobLogs(api.log_events, api.last_log_events, sink, group="/aws/batch/job", position=position, sleep=no_sleep)
 
 
 async def test_lines_arrive_once_and_in_order_while_the_container_runs(batch: FakeBatch, api: BatchApi) -> None:
