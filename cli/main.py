@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -82,6 +82,20 @@ def tasks(
 
     with fail():
         list_tasks(search)
+
+
+@app.command()
+def sweep(
+    config: Annotated[Path, typer.Argument(help="A `*-sweep-config.json`.")],
+    asset_root: AssetRootOption = None,
+    output: Annotated[str | None, typer.Option(help="Folder or s3:// prefix that results appear below.")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to simulate.")] = "auto",
+) -> None:
+    """Evaluate many checkpoints in many settings, rank them, and keep the best; only what is new is evaluated."""
+    from cli.sweep import run_sweep
+
+    with fail():
+        sys.exit(run_sweep(config, asset_root=asset_root, output=output, device=device))
 
 
 @app.command()

@@ -72,7 +72,7 @@ def perform(options: RunOptions) -> Outcome | int:
         os.environ["ISAACLAB_FLOWS_OUTPUTS"] = options.output
         settings.cache_clear()
     request = _request(options)
-    _prepare_prefect(verbose=options.verbose)
+    prepare_prefect(verbose=options.verbose)
     from tasks.resolve import resolve
 
     job = resolve(request)  # whatever is wrong shows before anything is started
@@ -140,7 +140,7 @@ def _request(options: RunOptions) -> Request:
         ) from error
 
 
-def _prepare_prefect(*, verbose: bool) -> None:
+def prepare_prefect(*, verbose: bool) -> None:
     """Set Prefect's defaults for a run from a terminal; must come before Prefect is imported.
 
     Its server gets all log lines, the terminal only our own display. The embedded server may take longer to start than

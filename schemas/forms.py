@@ -11,7 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.task_names import TASKS
+from schemas.sweep import SweepConfig, check_sweep
+from schemas.task_names import TASKS, Library
 
 TaskName = Annotated[str, Field(json_schema_extra={"enum": sorted(TASKS)})]
 """A task of Isaac Lab, chosen from the list; one of your own goes into `CustomEnvironment`."""
@@ -20,6 +21,7 @@ Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]
 Iterations = Annotated[int, Field(ge=1, le=10_000_000)]
 Episodes = Annotated[int, Field(ge=1, le=100_000)]
 Steps = Annotated[int, Field(ge=1, le=1_000_000)]
+CheckpointPattern = Annotated[str, Field(min_length=1)]
 Device = Literal["auto", "cpu", "cuda"]
 
 
@@ -80,6 +82,76 @@ class Film(_Group):
     """Stop filming after so many frames; empty films everything."""
     num_envs: Annotated[int, Field(ge=1, le=16)] = 1
     """How many of the environments are filmed, side by side."""
+
+
+class SweepVariation(_Group):
+    """One variation of the environment."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
+    """Shown in the table and the leaderboard."""
+    hydra_overrides: tuple[str, ...] = ()
+    """Isaac Lab's Hydra overrides."""
+
+
+class SweepJobs(_Group):
+    """How a sweep's work is divided."""
+
+    checkpoints_per_job: Annotated[int, Field(ge=1, le=10_000)] = 100
+    """Most checkpoints that one simulator process evaluates."""
+    parallel_jobs: Annotated[int, Field(ge=1, le=64)] = 1
+    """Most jobs at a time."""
+    only_new: bool = True
+    """Skip what has a result for the same checkpoint (by content), settings and versions."""
+    gpus: Annotated[int, Field(ge=1, le=8)] = 1
+    """GPUs of each job's machine."""
+
+
+class RegressionForm(_Group):
+    """What to do when the new checkpoints are worse than the last best."""
+
+    event: bool = False
+    """Emit the Prefect event isaaclab-flows.sweep.regression, which an automation can turn into a message."""
+    tolerance: Annotated[float, Field(ge=0)] = 0.0
+    """The metric may fall so far before it counts."""
+
+
+def sweep_config(
+    *,
+    name: str,
+    checkpoints: tuple[str, ...],
+    tasks: tuple[str, ...],
+    library: Library,
+    seeds: tuple[int, ...],
+    num_envs: tuple[int, ...],
+    variations: tuple[SweepVariation, ...],
+    num_episodes: int,
+    steps_per_episode: int,
+    rank_by: str,
+    jobs: SweepJobs,
+    regression: RegressionForm,
+) -> SweepConfig:
+    """Return the checked sweep that a form stands for."""
+    data = {
+        "name": name,
+        "description": "Started from the form of the Prefect UI.",
+        "sweepConfig": {
+            "checkpoints": list(checkpoints),
+            "tasks": list(tasks),
+            "rlLibrary": library,
+            "numEpisodes": num_episodes,
+            "stepsPerEpisode": steps_per_episode,
+            "seeds": list(seeds),
+            "numEnvs": list(num_envs),
+            "variations": [{"name": v.name, "hydraOverrides": list(v.hydra_overrides)} for v in variations],
+            "rankBy": rank_by,
+            "checkpointsPerJob": jobs.checkpoints_per_job,
+            "parallelJobs": jobs.parallel_jobs,
+            "onlyNew": jobs.only_new,
+            "regression": {"event": regression.event, "tolerance": float(regression.tolerance)},
+        },
+        "computeConfig": {"numNodes": 1, "gpusPerNode": jobs.gpus},
+    }
+    return check_sweep(data, source="the form")
 
 
 def training_config(

@@ -179,3 +179,31 @@ def sweep_json_schema() -> dict[str, Any]:
 def sweep_schema_file() -> Path:
     """Return where the committed JSON Schema lies."""
     return Path(__file__).with_name("sweep-config.schema.json")
+
+
+class BestCheckpoint(CamelModel):
+    """The first of a task's leaderboard."""
+
+    task: str
+    checkpoint: str
+    kept_as: str
+    """URI of its copy."""
+    score: float
+    statement: str
+    """Which differences from the others are significant."""
+
+
+class SweepSummary(CamelModel):
+    """What came out of a sweep."""
+
+    name: str
+    evaluations: int
+    """Of the whole product."""
+    new: int
+    """Evaluated this time."""
+    without_result: int
+    """Rows of the product with a reason instead of a result."""
+    results_uri: str
+    best: Annotated[tuple[BestCheckpoint, ...], Field(strict=False)] = ()
+    regressions: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """A sentence for each task whose newly evaluated checkpoints are worse than the last best."""

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+import numpy as np
 
 from schemas.outcome import Interval
 from schemas.sweep import Metric
+from tasks.comparison import Comparison, compare, holm
+from tasks.statistics import Values, interquartile_mean, interquartile_mean_interval, mean_interval, rate_interval
 from tasks.sweep_table import Row
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
 SIGNIFICANCE = 0.05
-RESAMPLES = 2_000
+MOST_COMPARED = 100
 MOST_NAMED = 5
 METRIC_WORDS: dict[Metric, str] = {
     "meanReturn": "mean return",
@@ -67,13 +68,15 @@ class Difference:
     """How an entry differs from the best of its task."""
 
     entry: Entry
-    p_value: float | None
-    """Two-sided, corrected for the number of comparisons; None where a comparison needs more episodes."""
+    p_value: float
+    """Two-sided, of a permutation test, corrected for the number of comparisons (Holm)."""
+    interval: Interval | None
+    """Of the difference of the means; None where one of them has a single episode."""
 
     @property
     def significant(self) -> bool:
         """Whether chance alone is an unlikely reason, at the 5 % level."""
-        return self.p_value is not None and self.p_value < SIGNIFICANCE
+        return self.p_value < SIGNIFICANCE
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ class Board:
     ranked: tuple[Entry, ...]
     incomplete: tuple[Entry, ...]
     differences: tuple[Difference, ...]
-    """Of every ranked entry but the first to the first, in the ranking's order."""
+    """Of the first, to the entries that follow it in the ranking."""
 
     @property
     def best(self) -> Entry | None:
@@ -101,8 +104,11 @@ class Board:
             return f"{self.best.label} is the only checkpoint with results for the whole sweep."
         worse = [d for d in self.differences if d.significant]
         even = [d.entry.label for d in self.differences if not d.significant]
-        test = f"two-sided Mann-Whitney tests, Holm's correction, {SIGNIFICANCE:.0%} level"
-        said = f"{self.best.label} differs significantly from {len(worse)} of {len(self.differences)} others ({test})."
+        test = f"permutation tests, Holm's correction, {SIGNIFICANCE:.0%} level"
+        others = f"{len(self.differences)} others" if len(self.differences) > 1 else "the other"
+        said = f"{self.best.label} differs significantly from {len(worse)} of {others} ({test})."
+        if len(self.differences) < len(self.ranked) - 1:
+            said += f" Only the {MOST_COMPARED} next best were compared."
         if even:
             names = ", ".join(even[:MOST_NAMED]) + (" …" if len(even) > MOST_NAMED else "")
             said += f" No significant difference from: {names}."
@@ -131,16 +137,15 @@ def boards(rows: Iterable[Row], metric: Metric) -> list[Board]:
 
 
 def _entry(rows: Sequence[Row], metric: Metric) -> Entry:
-    import numpy as np
-
     first = rows[0]
+    # Always in one order, so that two checkpoints' episodes can be compared in pairs.
+    rows = sorted(rows, key=lambda row: (row.variation, row.num_envs, row.seed))
     good = [row for row in rows if not row.error_kind]
     strata = tuple(_values(row, metric) for row in good)
     score, interval = None, None
     if strata and all(strata):
-        arrays = [np.asarray(values) for values in strata]
-        score = _score(arrays, metric)
-        interval = bootstrap_interval(arrays, metric)
+        arrays = [np.asarray(values, dtype=np.float64) for values in strata]
+        score, interval = _scored(np.concatenate(arrays), arrays, metric)
     return Entry(
         task=first.task,
         checkpoint=first.checkpoint,
@@ -158,65 +163,39 @@ def _entry(rows: Sequence[Row], metric: Metric) -> Entry:
 
 
 def _values(row: Row, metric: Metric) -> tuple[float, ...]:
-    return tuple(float(s) for s in row.successes) if metric == "successRate" else row.returns
+    values = row.successes if metric == "successRate" else row.returns
+    return values if all(math.isfinite(value) for value in values) else ()
 
 
-def _score(strata: Sequence[NDArray[np.float64]], metric: Metric) -> float:
-    """Return the metric, every evaluation with the same weight however many episodes it has."""
-    import numpy as np
-
-    centre = _interquartile_mean if metric == "interquartileMeanReturn" else np.mean
-    return float(np.mean([centre(values) for values in strata]))
-
-
-def _interquartile_mean(values: NDArray[np.float64]) -> float:
-    from scipy.stats import trim_mean
-
-    return float(trim_mean(values, 0.25))
-
-
-def bootstrap_interval(strata: Sequence[NDArray[np.float64]], metric: Metric) -> Interval:
-    """Return the 95 % percentile interval of the metric by a bootstrap within each evaluation (stratified)."""
-    import numpy as np
-    from scipy.stats import trim_mean
-
-    generator = np.random.default_rng(0)
-    scores = np.zeros(RESAMPLES)
-    for values in strata:
-        drawn = generator.choice(values, size=(RESAMPLES, len(values)))
-        scores += trim_mean(drawn, 0.25, axis=1) if metric == "interquartileMeanReturn" else drawn.mean(axis=1)
-    low, high = np.percentile(scores / len(strata), [2.5, 97.5])
-    return Interval(low=float(low), high=float(high))
+def _scored(values: Values, strata: Sequence[Values], metric: Metric) -> tuple[float, Interval | None]:
+    """Return the metric over all episodes, and its 95 % interval."""
+    match metric:
+        case "meanReturn":
+            return float(values.mean()), mean_interval(values)
+        case "interquartileMeanReturn":
+            return interquartile_mean(values), interquartile_mean_interval(strata)
+        case "successRate":
+            return float(values.mean()), rate_interval(values)
 
 
 def _differences(ranked: Sequence[Entry]) -> tuple[Difference, ...]:
     if len(ranked) < 2:
         return ()
     best, *others = ranked
-    raw = [p_value(best, other) for other in others]
-    return tuple(Difference(entry, p) for entry, p in zip(others, holm(raw), strict=True))
+    compared = [compare_entries(best, other) for other in others[:MOST_COMPARED]]
+    corrected = holm([c.p_value for c in compared])
+    told = [
+        Difference(entry, p, comparison.difference_ci)
+        for entry, p, comparison in zip(others, corrected, compared, strict=False)
+    ]
+    return tuple(told)
 
 
-def p_value(one: Entry, other: Entry) -> float | None:
-    """Return the two-sided p-value that two entries' episodes come from one distribution; None with under two each."""
-    import numpy as np
-    from scipy.stats import mannwhitneyu
-
-    first, second = (np.asarray([value for stratum in e.strata for value in stratum]) for e in (one, other))
-    if min(len(first), len(second)) < 2:
-        return None
-    return float(mannwhitneyu(first, second, alternative="two-sided").pvalue)
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Correct p-values for their number by Holm's method; unknown ones stay unknown and do not count."""
-    known = sorted((p, position) for position, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for rank, (p, position) in enumerate(known):
-        highest = max(highest, min(1.0, p * (len(known) - rank)))
-        corrected[position] = highest
-    return corrected
+def compare_entries(one: Entry, other: Entry) -> Comparison:
+    """Compare two entries' episodes, in pairs where both were evaluated in the same settings."""
+    sizes = [[len(stratum) for stratum in entry.strata] for entry in (one, other)]
+    first, second = ([value for stratum in entry.strata for value in stratum] for entry in (one, other))
+    return compare(first, second, paired=sizes[0] == sizes[1])
 
 
 @dataclass(frozen=True)
@@ -225,7 +204,7 @@ class Regression:
 
     before: Entry
     now: Entry
-    p_value: float | None
+    p_value: float
     verdict: Literal["worse", "not worse"]
 
     @property
@@ -233,27 +212,25 @@ class Regression:
         """What became worse, by how much."""
         assert self.now.score is not None
         assert self.before.score is not None
-        chance = f" (p = {self.p_value:.2g})" if self.p_value is not None else ""
         return (
             f"{self.now.task}: {self.now.label} scores {self.now.score:,.3g}, below the last best, {self.before.label},"
-            f" with {self.before.score:,.3g}{chance}."
+            f" with {self.before.score:,.3g} (p = {self.p_value:.2g})."
         )
 
 
 def compare_with_last_best(before: Entry, now: Entry, *, tolerance: float) -> Regression | None:
     """Compare the best of what a sweep newly evaluated with the best before it.
 
-    Worse is what lies below by more than the tolerance, and not by chance alone where that can be told.
+    Worse is what lies below by more than the tolerance and hardly by chance.
 
     Returns:
         The comparison, or None when one of the two has no score.
     """
     if before.score is None or now.score is None:
         return None
-    chance = p_value(before, now)
-    lower = now.score < before.score - tolerance
-    likely = chance is None or chance < SIGNIFICANCE
-    return Regression(before, now, chance, "worse" if lower and likely else "not worse")
+    p_value = compare_entries(before, now).p_value
+    worse = now.score < before.score - tolerance and p_value < SIGNIFICANCE
+    return Regression(before, now, p_value, "worse" if worse else "not worse")
 
 
 def markdown(made: Sequence[Board], *, name: str, most: int = 50) -> str:
@@ -273,7 +250,7 @@ def markdown(made: Sequence[Board], *, name: str, most: int = 50) -> str:
         told = {id(d.entry): d for d in board.differences}
         for rank, entry in enumerate(board.ranked[:most], 1):
             difference = told.get(id(entry))
-            verdict = "best" if difference is None else _verdict(difference)
+            verdict = _verdict(difference) if difference else "best" if rank == 1 else "not compared"
             lines.append(
                 f"| {rank} | `{entry.label}` | {_number(entry.iteration)} | {_number(entry.score)} |"
                 f" {_span(entry.interval)} | {entry.episodes} | {verdict} |"
@@ -291,8 +268,6 @@ def markdown(made: Sequence[Board], *, name: str, most: int = 50) -> str:
 
 
 def _verdict(difference: Difference) -> str:
-    if difference.p_value is None:
-        return "too few episodes"
     chance = "p < 0.001" if difference.p_value < 0.001 else f"p = {difference.p_value:.3f}"
     return f"**yes** ({chance})" if difference.significant else f"no ({chance})"
 

@@ -16,11 +16,10 @@ from typing import Any
 from schemas.errors import ConfigError
 from schemas.sweep import MAX_CELLS, SweepConfig, Variation
 from schemas.task_names import Library, installed_name
+from tasks.checkpoints import SUFFIXES, iteration_of
 
-CHECKPOINT_SUFFIXES = (".pt", ".pth")
 # What a run keeps beside its checkpoints under the same suffixes: exported policies, and copies of a sweep's best.
 _NOT_CHECKPOINTS = frozenset({"exported", "best", "input"})
-_LAST_NUMBER = re.compile(r"(\d+)(?!.*\d)")
 
 
 @dataclass(frozen=True)
@@ -34,8 +33,7 @@ class Candidate:
     @property
     def iteration(self) -> int | None:
         """The training iteration in the file's name: 300 for `model_300.pt`, None without a number."""
-        found = _LAST_NUMBER.search(PurePosixPath(self.uri).stem)
-        return int(found.group(1)) if found else None
+        return iteration_of(self.uri)
 
     @property
     def run(self) -> str:
@@ -116,12 +114,12 @@ def choose_checkpoints(pattern: str, paths: Iterable[str]) -> list[str]:
         paths: Every file below the pattern's fixed part.
     """
     folder = pattern.rstrip("/")
-    if pattern.endswith(CHECKPOINT_SUFFIXES) and not has_glob(pattern):
+    if pattern.endswith(SUFFIXES) and not has_glob(pattern):
         chosen = [path for path in paths if path == pattern]
     elif has_glob(pattern):
-        chosen = [path for path in paths if fnmatch.fnmatchcase(path, pattern) and path.endswith(CHECKPOINT_SUFFIXES)]
+        chosen = [path for path in paths if fnmatch.fnmatchcase(path, pattern) and path.endswith(SUFFIXES)]
     else:
-        below = [path for path in paths if path.startswith(f"{folder}/") and path.endswith(CHECKPOINT_SUFFIXES)]
+        below = [path for path in paths if path.startswith(f"{folder}/") and path.endswith(SUFFIXES)]
         chosen = [
             path for path in below if not _NOT_CHECKPOINTS & set(PurePosixPath(path.removeprefix(folder)).parts[:-1])
         ]

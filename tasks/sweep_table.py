@@ -71,8 +71,8 @@ class Row:
     """Unix time [s]."""
     returns: tuple[float, ...] = ()
     """Each episode's return; kept in the parquet files only."""
-    successes: tuple[bool, ...] = ()
-    """Each episode's success, where the task reports it; kept in the parquet files only."""
+    successes: tuple[float, ...] = ()
+    """Each episode's success (0 to 1), where the task reports it; kept in the parquet files only."""
 
     @property
     def final(self) -> bool:
@@ -85,7 +85,7 @@ class EpisodeValues:
     """What each episode of one checkpoint gave."""
 
     returns: tuple[float, ...] = ()
-    successes: tuple[bool, ...] = ()
+    successes: tuple[float, ...] = ()
 
 
 LIST_COLUMNS = ("returns", "successes")
@@ -183,7 +183,7 @@ def arrow_schema() -> pa.Schema:
     import pyarrow as pa
 
     types = {"str": pa.string(), "int": pa.int64(), "float": pa.float64()}
-    lists = {"returns": pa.list_(pa.float32()), "successes": pa.list_(pa.bool_())}
+    lists = {"returns": pa.list_(pa.float32()), "successes": pa.list_(pa.float32())}
     return pa.schema([(f.name, lists.get(f.name) or types[str(f.type).partition(" ")[0]]) for f in fields(Row)])
 
 

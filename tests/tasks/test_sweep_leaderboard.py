@@ -6,11 +6,9 @@ import random
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from schemas.outcome import Outcome
-from tasks.sweep_leaderboard import Board, boards, compare_with_last_best, holm, markdown, table
+from tasks.sweep_leaderboard import Board, boards, compare_with_last_best, markdown, table
 from tasks.sweep_plan import Candidate, Cell, Group, Setting
 from tasks.sweep_table import Row, rows_of
 
@@ -28,7 +26,7 @@ def row(iteration: int, mean: float, *, seed: int = 1, error: str = "", episodes
         error_kind="checkpoint" if error else "",
         error=error,
         returns=() if error else returns,
-        successes=() if error else tuple(r > 5 for r in returns),
+        successes=() if error else tuple(float(r > 5) for r in returns),
     )
 
 
@@ -65,12 +63,6 @@ def test_a_checkpoint_without_all_its_results_is_listed_but_not_ranked() -> None
     assert [r["rank"] for r in table([board])] == [1, None]
 
 
-def test_every_evaluation_counts_the_same_however_many_episodes_it_has() -> None:
-    board = only([row(1, 0.0, episodes=300), row(1, 10.0, seed=2, episodes=10)])
-    assert board.best is not None
-    assert board.best.score == pytest.approx(5.0, abs=0.5)
-
-
 @pytest.mark.parametrize(("metric", "score"), [("successRate", 1.0), ("interquartileMeanReturn", 9.0)])
 def test_other_metrics_rank_too(metric: str, score: float) -> None:
     (board,) = boards([row(1, 9.0), row(2, 0.0)], metric)  # type: ignore[arg-type]
@@ -83,15 +75,6 @@ def test_nothing_evaluated_is_said() -> None:
     assert board.best is None
     assert "No checkpoint" in board.statement
     assert boards([], "meanReturn") == []
-
-
-@given(st.lists(st.one_of(st.none(), st.floats(0, 1)), max_size=12))
-def test_holm_only_raises_p_values_and_keeps_their_order(p_values: list[float | None]) -> None:
-    corrected = holm(p_values)
-    pairs = [(p, c) for p, c in zip(p_values, corrected, strict=True) if p is not None and c is not None]
-    assert [p is None for p in p_values] == [c is None for c in corrected]
-    assert all(p <= c <= 1 for p, c in pairs)
-    assert [c for _, c in sorted(pairs)] == sorted(c for _, c in pairs)
 
 
 def test_a_regression_is_lower_by_more_than_the_tolerance_and_not_by_chance() -> None:

@@ -71,7 +71,7 @@ def test_an_evaluation_that_nobody_reported_is_tried_again() -> None:
 
 
 def test_rows_survive_parquet_and_csv_has_all_but_the_episodes() -> None:
-    made = rows(group(2), outcome(good(0), good(1)), [EpisodeValues((1.0, 2.0), (True, False))])
+    made = rows(group(2), outcome(good(0), good(1)), [EpisodeValues((1.0, 2.0), (1.0, 0.0))])
     assert from_parquet(to_parquet(made)) == made
     read = list(csv.DictReader(io.StringIO(to_csv(made).decode())))
     assert read[1]["mean_return"] == "1.0"

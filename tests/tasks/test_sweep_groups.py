@@ -1,0 +1,97 @@
+"""One bad checkpoint is one row with its reason, never the end of the sweep."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from schemas.errors import CancelledError, ConfigError, FlowsError, InfrastructureLostError, SimulatorKilledError
+from schemas.outcome import EvaluationSummary, Outcome
+from schemas.request import Request
+from schemas.settings import settings
+from tasks.sweep_groups import SweepRun, evaluate, split_episodes
+from tasks.sweep_plan import Group, plan
+from tasks.sweep_table import Row
+from tests.tasks.test_sweep_plan import candidates, sweep
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ISAACLAB_FLOWS_OUTPUTS", str(tmp_path / "outputs"))
+    settings.cache_clear()
+
+
+def run_and_group(count: int, tmp_path: Path) -> tuple[SweepRun, Group]:
+    config = sweep()
+    return SweepRun(config, uuid.UUID(int=1), None, str(tmp_path)), plan(config, candidates(count), versions={}).groups[
+        0
+    ]
+
+
+def simulator(fatal: set[str], calls: list[int], error: FlowsError) -> Callable[[Request], Outcome]:
+    """Evaluate like a simulator that dies of some checkpoints."""
+
+    def orchestrate(request: Request) -> Outcome:
+        assert request.config is not None
+        paths = request.config["trainingConfig"]["checkpointPaths"]
+        calls.append(len(paths))
+        if fatal & set(paths):
+            raise error
+        return Outcome(
+            job_id=request.job_id,
+            kind="evaluation",
+            status="succeeded",
+            task="Isaac-Cartpole-Direct",
+            library="rsl_rl",
+            evaluations=tuple(EvaluationSummary(checkpoint=p, mean_return=1.0) for p in paths),
+        )
+
+    return orchestrate
+
+
+def test_the_checkpoint_that_ends_the_simulator_is_found_and_the_others_are_evaluated(tmp_path: Path) -> None:
+    run, group = run_and_group(8, tmp_path)
+    parts: dict[str, Sequence[Row]] = {}
+    calls: list[int] = []
+    killed = SimulatorKilledError("The simulator was ended by SIGSEGV")
+    rows = evaluate(
+        run, group, orchestrate=simulator({group.cells[5].candidate.uri}, calls, killed), add_part=parts.__setitem__
+    )
+    assert {row.iteration: row.error_kind for row in rows} == {
+        n: "simulator_killed" if n == 5 else "" for n in range(8)
+    }
+    assert sorted(row.key for part in parts.values() for row in part) == sorted(cell.key for cell in group.cells)
+    assert len(calls) <= 7  # logarithmic, not one process a checkpoint
+
+
+@pytest.mark.parametrize("error", [InfrastructureLostError("gone"), ConfigError("wrong"), FlowsError("else")])
+def test_a_job_that_fails_for_other_reasons_gives_each_row_the_reason_at_once(
+    error: FlowsError, tmp_path: Path
+) -> None:
+    run, group = run_and_group(4, tmp_path)
+    calls: list[int] = []
+    parts: dict[str, Sequence[Row]] = {}
+    uris = {cell.candidate.uri for cell in group.cells}
+    rows = evaluate(run, group, orchestrate=simulator(uris, calls, error), add_part=parts.__setitem__)
+    assert calls == [4]
+    assert {row.error_kind for row in rows} == {error.kind}
+
+
+def test_a_cancelled_job_ends_the_sweep(tmp_path: Path) -> None:
+    run, group = run_and_group(2, tmp_path)
+    uris = {cell.candidate.uri for cell in group.cells}
+    with pytest.raises(CancelledError):
+        evaluate(
+            run, group, orchestrate=simulator(uris, [], CancelledError("by hand")), add_part=lambda name, rows: None
+        )
+
+
+def test_episodes_find_their_checkpoints() -> None:
+    text = "checkpoint,return,success\na,1.5,1\na,2.5,0\nb,3.5,\n"
+    first, second, torn = split_episodes(text, ["a", "b", "c"])
+    assert (first.returns, first.successes) == ((1.5, 2.5), (1.0, 0.0))
+    assert (second.returns, second.successes) == ((3.5,), ())
+    assert torn.returns == ()
