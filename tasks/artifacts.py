@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import UUID
 
+from schemas.errors import CancelledError
 from schemas.job import Job
 from schemas.outcome import Outcome
 from schemas.simulator import EvaluationEvent, IterationEvent, SimulatorEvent, StageEvent
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 Kind = Literal["progress", "markdown", "image", "table"]
 EVERY_SECONDS = 5.0
 CURVE_EVERY_SECONDS = 20.0
+LOOK_EVERY_SECONDS = 15.0
 MOST_PREVIEW_BYTES = 500_000
 MOST_RUNS_ABOVE = 5
 
@@ -55,13 +57,26 @@ class RunArtifacts:
         self._clock = clock
         self._started = clock()
         self._written = self._drawn = float("-inf")
+        self._looked = self._started
         self._stage = "Waiting"
         self._first: IterationEvent | None = None
         self._last: IterationEvent | EvaluationEvent | None = None
         self._curve: list[tuple[int, float]] = []
 
     def __call__(self, event: SimulatorEvent) -> None:
-        """Take one event; the artifacts follow every few seconds."""
+        """Take one event; the artifacts follow every few seconds.
+
+        Raises:
+            CancelledError: Somebody deleted the run: nobody can see, cancel or want what goes on here.
+        """
+        if self._clock() - self._looked >= LOOK_EVERY_SECONDS:
+            self._looked = self._clock()
+            if self._board.deleted():
+                raise CancelledError(
+                    "The flow run was deleted while it ran",
+                    where=self._job.title,
+                    remedy="Run the job again under its id: it goes on from its last checkpoint.",
+                )
         if isinstance(event, StageEvent):
             self._stage = STAGE_WORDS[event.stage]
         elif isinstance(event, IterationEvent):
@@ -186,6 +201,21 @@ class Board:
             if not self._faulty:
                 self._faulty = True
                 self._logger.warning("What the UI shows of this run is behind: %s: %s", type(error).__name__, error)
+
+    def deleted(self) -> bool:
+        """Say whether one of the runs is gone from the server; a server that does not answer says nothing."""
+        from prefect.client.orchestration import get_client
+        from prefect.exceptions import ObjectNotFound
+
+        try:
+            with get_client(sync_client=True) as client:
+                for run in self._runs_of(client):
+                    client.read_flow_run(run)
+        except ObjectNotFound:
+            return True
+        except Exception as error:
+            self._logger.debug("The run could not be looked up: %s", error)
+        return False
 
     def _runs_of(self, client: SyncPrefectClient) -> list[UUID]:
         if self._runs is None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.studio import Studio
+
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
@@ -127,3 +129,17 @@ def aws(moto_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     return moto_server
+
+
+@pytest.fixture(scope="session")
+def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
+    """A real local studio, started once by `isaaclab-flows up` and ended by `isaaclab-flows down`."""
+    folder = tmp_path_factory.mktemp("studio")
+    found = Studio(folder, free_port())
+    command = ["up", "--port", str(found.port), "--background"]
+    answer = found.cli(*command, seconds=600)
+    assert answer.returncode == 0, answer.stdout + answer.stderr + found.logs()
+    try:
+        yield found
+    finally:
+        found.cli("down", seconds=200)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from schemas.config import check_config
-from schemas.errors import ErrorRecord, OutOfMemoryError
+from schemas.errors import CancelledError, ErrorRecord, OutOfMemoryError
 from schemas.forms import training_config
 from schemas.job import Job, Price
 from schemas.outcome import EvaluationSummary, Interval, Outcome, OutputFile, TrainingSummary
@@ -119,6 +119,18 @@ def test_artifacts_follow_the_events_every_few_seconds(monkeypatch: pytest.Monke
     put.clear()
     shown.finish(outcome(training=TrainingSummary(iterations=10, total_iterations=10)), out=tmp_path)
     assert [name for name, _ in put] == ["progress", "summary", "results"]
+
+
+def test_a_run_that_was_deleted_ends_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Board, "put", lambda *_: None)
+    gone = [False]
+    monkeypatch.setattr(Board, "deleted", lambda self: gone[0])
+    now = [0.0]
+    shown = RunArtifacts(job(), logging.getLogger(), clock=lambda: now[0])
+    shown(StageEvent(stage="training"))
+    gone[0], now[0] = True, 20.0
+    with pytest.raises(CancelledError, match="deleted"):
+        shown(StageEvent(stage="training"))
 
 
 def test_a_server_that_does_not_answer_is_told_once_and_ends_nothing(
