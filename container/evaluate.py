@@ -59,6 +59,12 @@ def evaluate(session: Session) -> tuple[CheckpointEvaluation, ...]:
     """
     order = _order(session)
     session.events.stage("evaluating", f"{len(order.checkpoints)} checkpoints, {order.num_episodes} rounds each")
+    limit = int(session.env.unwrapped.max_episode_length)
+    if order.steps_per_episode < limit:
+        session.events.warn(
+            f"stepsPerEpisode is {order.steps_per_episode:,}, and an episode of '{session.job.task}' may last {limit:,}"
+            " steps: episodes that reach stepsPerEpisode are cut there (outcome truncated) and judged as they stand."
+        )
     filming = order.video is not None and hasattr(session.env_cfg.sim.physics, "load_visual_shapes")
     films = Films(session, order) if filming else None
     return tuple(_evaluate_one(session, order, position, films) for position in range(len(order.checkpoints)))

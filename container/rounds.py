@@ -28,9 +28,9 @@ class Episode:
     length: int
     """Steps."""
     outcome: Outcome
-    """``truncated``: the round's steps were over before the task ended the episode."""
+    """``truncated``: the round's steps were over before the task ended the episode; a time limit of its own."""
     success: float | None = None
-    """As the task reports it, 0 to 1; None where it reports none, and for a truncated episode."""
+    """As the task reports it, 0 to 1; None where it reports none."""
     terms: dict[str, float] = field(default_factory=dict)
     """Sum of each reward term over the episode, where the task keeps them per environment."""
 
@@ -88,14 +88,18 @@ def play_round(
             done_steps = step
             if not after_step(step) and len(found) == inner.num_envs:
                 break
-        sums = term_sums(inner)
-        for index in active.nonzero().flatten().tolist():
+        cut = active.nonzero().flatten()
+        if cut.numel():
+            ends.active = active
+            ends.cut_short(cut)
+        for index in cut.tolist():
             found[index] = Episode(
                 environment=index,
                 total=float(totals[index]),
                 length=int(lengths[index]),
                 outcome="truncated",
-                terms={name: float(values[index]) for name, values in sums.items()},
+                success=ends.success.get(index),
+                terms=ends.terms.get(index, {}),
             )
     return [found[index] for index in sorted(found)], done_steps
 
@@ -121,6 +125,14 @@ def term_sums(inner: Any) -> dict[str, Any]:
         for name, values in sums.items()
         if isinstance(values, torch.Tensor) and values.shape == (inner.num_envs,)
     }
+
+
+def time_outs(inner: Any) -> list[Any]:
+    """Return the flags, (environments,) each, in which a task looks whether an episode's time ran out."""
+    by_agent = getattr(inner, "time_out_dict", None)
+    if isinstance(by_agent, dict):
+        return list(by_agent.values())
+    return [inner.reset_time_outs]
 
 
 def _reset(env: Any, inner: Any, seed: int) -> Any:
@@ -154,6 +166,12 @@ class _Ends:
             yield ends
         finally:
             del inner._reset_idx
+
+    def cut_short(self, environments: Any) -> None:
+        """End episodes as if their time had run out, so that the task judges them as it judges any other."""
+        for flags in time_outs(self._inner):
+            flags[environments] = True
+        self._inner._reset_idx(environments.to(torch.int32))
 
     def _on_reset(self, environments: Any) -> Any:
         if self.active is None or not isinstance(environments, torch.Tensor):
