@@ -54,8 +54,9 @@ def job_definition(configuration: BatchJobConfiguration) -> dict[str, Any]:
         request |= {"type": "multinode", "nodeProperties": _nodes(configuration, container)}
     if configuration.timeout_seconds:
         request["timeout"] = {"attemptDurationSeconds": configuration.timeout_seconds}
-    if configuration.share_identifier and configuration.scheduling_priority is not None:
-        request["schedulingPriority"] = configuration.scheduling_priority
+    if configuration.share_identifier:
+        # A fair-share queue refuses jobs without one.
+        request["schedulingPriority"] = configuration.scheduling_priority or 0
     return overlay(request, configuration.job_definition_template)
 
 

@@ -84,6 +84,7 @@ class JobRun:
         self._logger = logger
         self._followed = followed
         self._verdict: FlowsError | None = None
+        self._said = ""
         self.job: BatchJob | None = None
 
     @property
@@ -166,7 +167,7 @@ class JobRun:
                 last = (job.status, job.status_reason)
                 reason = f": {job.status_reason}" if job.status_reason else ""
                 self._logger.info("Batch job %s is %s%s", job.job_id, job.status, reason)
-            await self._logs.follow(job.log_stream)
+            await self._follow_log(job.log_stream)
             if not job.is_live:
                 return await self._with_exit_code(job)
             if job.status == "RUNNING" and self._configuration.num_nodes > 1 and not nodes:
@@ -201,7 +202,7 @@ class JobRun:
                 job = await watch.changed()
                 assert job is not None
                 if node == 0:
-                    await self._logs.follow(job.log_stream)
+                    await self._follow_log(job.log_stream)
                 if job.is_live:
                     continue
                 if node > 0 and job.status == "FAILED":
@@ -232,12 +233,23 @@ class JobRun:
                 return replace(job, exit_code=summary.exit_code)
         return job
 
+    async def _follow_log(self, stream: str | None) -> None:
+        try:
+            await self._logs.follow(stream)
+        except Exception as error:  # logs are a convenience; the job goes on
+            self._say_once(f"The log could not be read: {error}")
+
+    def _say_once(self, trouble: str) -> None:
+        if trouble != self._said:
+            self._said = trouble
+            self._logger.warning("%s", trouble)
+
     async def _pump_logs(self) -> None:
         while self._configuration.stream_logs:
             try:
                 await self._logs.read_new()
-            except Exception as error:  # logs are a convenience; the job goes on
-                self._logger.debug("The log could not be read: %s", error)
+            except Exception as error:  # as above
+                self._say_once(f"The log could not be read: {error}")
             await asyncio.sleep(min(_LOGS_EVERY, self._configuration.poll_interval))
 
     async def _finish_logs(self, job: BatchJob) -> None:
@@ -252,7 +264,7 @@ class JobRun:
         except TimeoutError:
             self._logger.info("The log is still being read.")
         except Exception as error:  # the job's end matters more than its last lines
-            self._logger.warning("The log's last lines could not be read: %s", error)
+            self._say_once(f"The log could not be read: {error}")
 
     def _console_link(self, job_id: str) -> str:
         region = self._aws.api.region

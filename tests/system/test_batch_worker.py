@@ -163,7 +163,7 @@ def container_of(run_id: UUID) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
 
 
-def wait_for_state(client: SyncPrefectClient, run_id: UUID, wanted: StateType, *, seconds: float = 120) -> Any:
+def wait_for_state(client: SyncPrefectClient, run_id: UUID, wanted: StateType, *, seconds: float = 180) -> Any:
     def there() -> bool:
         state = client.read_flow_run(run_id).state
         return state is not None and state.type == wanted
@@ -224,7 +224,7 @@ def test_a_lost_container_is_followed_by_another_that_goes_on(
 ) -> None:
     start_worker("third")
     run_id = run("lost_once")
-    wait_until("the first attempt", (tmp_path / "efs" / "attempts").exists, seconds=120)
+    wait_until("the first attempt", (tmp_path / "efs" / "attempts").exists, seconds=180)
     wait_for_state(client, run_id, StateType.RUNNING)
     subprocess.run(["docker", "kill", container_of(run_id)], check=True, capture_output=True, timeout=30)
     wait_for_state(client, run_id, StateType.COMPLETED)
@@ -257,7 +257,7 @@ def test_a_run_cancelled_while_no_worker_was_there_is_ended_by_the_next_though_i
 ) -> None:
     worker = start_worker("fifth")
     run_id = run("quick", command="sleep 600")
-    wait_until("the container", lambda: bool(container_of(run_id)))
+    wait_until("the container", lambda: bool(container_of(run_id)), seconds=120)
     wait_until("its id to be noted", lambda: client.read_flow_run(run_id).infrastructure_pid is not None)
     os.kill(worker.pid, signal.SIGKILL)
     worker.wait(10)

@@ -216,6 +216,20 @@ async def test_what_batch_refuses_for_another_reason_is_told(batch: FakeBatch, s
     assert len(batch.definitions) == 1
 
 
+async def test_a_log_that_may_not_be_read_is_told_once_and_ends_nothing(
+    batch: FakeBatch, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    batch.before["get_log_events"] = [refused("not authorized", "GetLogEvents") for _ in range(99)]
+    log = {"logStreamName": "s"}
+    with playing(batch, lambda job: batch.move(job, "SUCCEEDED", container=log), every=0.8):
+        run = start()
+        job_id = await run.submit()
+        batch.move(job_id, "RUNNING", container=log)
+        ending = await asyncio.wait_for(run.to_the_end(job_id), 10)
+    assert ending.state == "completed"
+    assert caplog.text.count("not authorized") == 1
+
+
 LOST = ending_of(InfrastructureLostError("The container was lost", remedy="Run it again."))
 WRONG = ending_of(ConfigError("No such image", remedy="Check its name."))
 
