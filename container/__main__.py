@@ -12,6 +12,8 @@ from schemas.settings import settings
 from schemas.simulator import SimulatorJob
 
 _POLL_SECONDS = 0.02
+_PATIENCE_SECONDS = 3600.0
+"""An order that has not come by then never will: the parent may have ended before it could be told from another."""
 
 
 def main() -> int:
@@ -51,9 +53,10 @@ def _prepare_imports(wanted: str | None) -> str | None:
 
 
 def _wait_for(order: Path, *, parent: int) -> bool:
-    """Wait until the order appears; False when the parent ended first."""
+    """Wait until the order appears; False when the parent ended first, or nothing came for very long."""
+    end = time.monotonic() + _PATIENCE_SECONDS
     while not order.is_file():
-        if os.getppid() != parent:
+        if os.getppid() != parent or time.monotonic() > end:
             return False
         time.sleep(_POLL_SECONDS)
     return True

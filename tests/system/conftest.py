@@ -10,10 +10,12 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from schemas.simulator import SimulatorResult
 from tests.system.studio import Studio
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,3 +145,25 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         yield found
     finally:
         found.cli("down", seconds=200)
+
+
+@dataclass(frozen=True)
+class TrainedCartpole:
+    """A finished training of Isaac-Cartpole-Direct that solves the task."""
+
+    run_folder: Path
+    """With checkpoints/, params/, tensorboard/001/ and exported/."""
+    checkpoint: Path
+    """The last one."""
+    result: SimulatorResult
+
+
+@pytest.fixture(scope="session")
+def trained_cartpole(tmp_path_factory: pytest.TempPathFactory) -> TrainedCartpole:
+    """Cartpole trained to success by the real simulator with rsl_rl on the CPU; about a minute, once a session."""
+    from tests.system.simulator_child import Child, training
+
+    child = Child.start(tmp_path_factory.mktemp("cartpole"), num_envs=256, training=training(80, interval=20))
+    result = child.success(seconds=900)
+    assert result.last_checkpoint is not None
+    return TrainedCartpole(child.folder / "run", Path(result.last_checkpoint), result)
