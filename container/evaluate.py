@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = ("round", "environment", "return", "length", "outcome", "success")
 """Columns of episodes.csv; one column `reward/<term>` follows for each reward term that the task keeps."""
-ADVISED_ENVS: Final = 16
-"""With more environments than this a video is mostly waiting."""
 ALIVE_SECONDS: Final = 10.0
 
 
@@ -43,12 +41,6 @@ def prepare(setup: Setup) -> None:
     reason = camera.prepare(setup.env_cfg)
     if reason:
         setup.events.warn(f"No video: '{setup.job.task}' cannot be filmed, because {reason}.")
-    elif setup.job.num_envs > ADVISED_ENVS:
-        setup.events.warn(
-            f"A video is recorded, and all {setup.job.num_envs:,} environments wait while each of its images is drawn;"
-            f" {min(order.video.num_envs, setup.job.num_envs)} of them can be seen. For a video choose 1 to"
-            f" {ADVISED_ENVS} for trainingConfig.numEnvs; for numbers set trainingConfig.recordVideo to false."
-        )
 
 
 def evaluate(session: Session) -> tuple[CheckpointEvaluation, ...]:
@@ -158,8 +150,8 @@ def _play(session: Session, position: int, policy: Policy, folder: Path, films: 
     return CheckpointEvaluation(
         checkpoint=checkpoint,
         episodes_file=str(folder / "episodes.csv"),
-        video_file=str(film.video) if film is not None else None,
-        preview_file=str(film.preview) if film is not None else None,
+        video_file=film.video if film is not None else None,
+        preview_file=film.preview if film is not None else None,
         video_frames=film.frames if film is not None else 0,
         environment_steps=steps_done,
         seconds=time.monotonic() - begun,

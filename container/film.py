@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+import traceback
 from pathlib import Path
 from typing import Any, Final
 
 from container.camera import Camera
 from container.session import Session
 from container.video import VideoWriter, write_png
+from schemas.errors import SimulatorError
 from schemas.simulator import EvaluationOrder
 
 PREVIEW_FRAME: Final = 60
@@ -42,29 +44,47 @@ class Films:
 
 
 class Film:
-    """One checkpoint's video and its still."""
+    """One checkpoint's video and its still; use it as a context.
+
+    When it cannot be taken or encoded, people are told and the evaluation goes on: its numbers are worth having alone.
+    """
 
     def __init__(self, films: Films, folder: Path) -> None:
-        self.video = folder / "video.mp4"
-        self.preview = folder / "preview.png"
+        self._video = folder / "video.mp4"
+        self._preview = folder / "preview.png"
         self._films = films
-        self._writer = VideoWriter(self.video, width=films.config.width, height=films.config.height, fps=films.fps)
+        self._writer = VideoWriter(self._video, width=films.config.width, height=films.config.height, fps=films.fps)
         self._still = min(PREVIEW_FRAME, (films.frames + 1) // 2)
         self._first_image: float | None = None
+        self._failed = False
 
     @property
     def frames(self) -> int:
-        """Images taken so far."""
-        return self._writer.frames
+        """Images taken so far; 0 when the film failed."""
+        return 0 if self._failed else self._writer.frames
+
+    @property
+    def video(self) -> str | None:
+        """The mp4, once the context is left; None when the film failed."""
+        return None if self._failed else str(self._video)
+
+    @property
+    def preview(self) -> str | None:
+        """The still; None when the film failed."""
+        return None if self._failed else str(self._preview)
 
     def take(self) -> bool:
-        """Take one image; false once there are enough."""
-        if self.frames >= self._films.frames:
+        """Take one image; false once there are enough, or the film failed."""
+        if self._failed or self.frames >= self._films.frames:
             return False
-        image = self._films.image()
-        self._writer.write(image)
-        if self.frames == self._still:
-            write_png(self.preview, image)
+        try:
+            image = self._films.image()
+            self._writer.write(image)
+            if self.frames == self._still:
+                write_png(self._preview, image)
+        except Exception as error:
+            self._fail(error)
+            return False
         self._announce()
         return self.frames < self._films.frames
 
@@ -72,8 +92,19 @@ class Film:
         self._writer.__enter__()
         return self
 
-    def __exit__(self, *error: Any) -> None:
-        self._writer.__exit__(*error)
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        try:
+            self._writer.__exit__(kind, error, trace)
+        except SimulatorError as encoding:
+            self._fail(encoding)
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        traceback.print_exception(error)
+        self._writer.discard()
+        self._preview.unlink(missing_ok=True)
+        reason = error.sentence if isinstance(error, SimulatorError) else f"{type(error).__name__}: {error}"
+        self._films.session.events.warn(f"The evaluation goes on without its video: {reason}")
 
     def _announce(self) -> None:
         # The first image compiles the ray tracer, so time is taken from the second on.

@@ -33,6 +33,7 @@ class VideoWriter:
     def __init__(self, path: Path, *, width: int, height: int, fps: float) -> None:
         self.path = path
         self.frames = 0
+        self._discarded = False
         self._shape = (height, width, 3)
         self._partial = path.with_name(f".{path.name}.partial")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed on leaving the context
@@ -89,7 +90,8 @@ class VideoWriter:
         self._partial.replace(self.path)
 
     def discard(self) -> None:
-        """Give the video up and leave nothing behind."""
+        """Give the video up and leave nothing behind; the context may then be left without another error."""
+        self._discarded = True
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
@@ -105,10 +107,10 @@ class VideoWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            if kind is None:
-                self.close()
-            else:
+            if kind is not None:
                 self.discard()
+            elif not self._discarded:
+                self.close()
         finally:
             self._errors.close()
 
