@@ -17,6 +17,11 @@ hypothesis_settings.register_profile(
 hypothesis_settings.load_profile("project")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the flag that refreshes committed pictures."""
+    parser.addoption("--screenshots", action="store_true", help="write the pictures of docs/ui.md again")
+
+
 @pytest.fixture(autouse=True)
 def _clean_settings() -> Iterator[None]:
     """Settings are read once a process; each test reads its own."""
