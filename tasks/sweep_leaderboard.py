@@ -245,7 +245,7 @@ def markdown(made: Sequence[Board], *, name: str, most: int = 50) -> str:
     for board in made:
         lines += [f"## {board.task}", "", board.statement, ""]
         words = METRIC_WORDS[board.metric]
-        lines += [f"| rank | checkpoint | iteration | {words} | 95 % interval | episodes | differs from the best |"]
+        lines += [f"| rank | checkpoint | iteration | {words} | 95 % interval | episodes | vs best |"]
         lines += ["| ---: | --- | ---: | ---: | --- | ---: | --- |"]
         told = {id(d.entry): d for d in board.differences}
         for rank, entry in enumerate(board.ranked[:most], 1):
@@ -269,7 +269,7 @@ def markdown(made: Sequence[Board], *, name: str, most: int = 50) -> str:
 
 def _verdict(difference: Difference) -> str:
     chance = "p < 0.001" if difference.p_value < 0.001 else f"p = {difference.p_value:.3f}"
-    return f"**yes** ({chance})" if difference.significant else f"no ({chance})"
+    return f"**differs**, {chance}" if difference.significant else f"even, {chance}"
 
 
 def _number(value: float | None) -> str:

@@ -170,7 +170,7 @@ def test_a_sweeps_leaderboard_shows(page: Page, studio: Studio, picture: Path | 
     assert studio.wait(run_id)["state_type"] == "COMPLETED", studio.logs()
     open_artifact(page, studio, run_id, "leaderboard-browser")
     page.get_by_text(f"Leaderboard of {name}").first.wait_for()
-    page.get_by_text("differs from the best").first.wait_for()
+    page.get_by_text("vs best").first.wait_for()
     take(page, picture, "sweep-leaderboard")
     open_artifact(page, studio, run_id, "iterations-isaac-cartpole-direct-browser")
     page.locator("img[src^='data:image/png']").first.wait_for()
