@@ -15,6 +15,7 @@ def draw_over_iterations(board: Board) -> bytes | None:
         A PNG, or None when no ranked checkpoint has an iteration in its name.
     """
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     runs: dict[str, list[Entry]] = defaultdict(list)
     for entry in board.ranked:
@@ -37,7 +38,7 @@ def draw_over_iterations(board: Board) -> bytes | None:
     if best is not None and best.iteration is not None and best.score is not None:
         axes.plot(best.iteration, best.score, marker="*", markersize=16, color="#d4a017", markeredgecolor="black")
     axes.set(title=board.task, xlabel="training iteration", ylabel=METRIC_WORDS[board.metric])
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.25)
     axes.legend(title="run", loc="best", fontsize="small")
     picture = io.BytesIO()
