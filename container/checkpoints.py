@@ -31,7 +31,8 @@ def load_untrusted(path: Path, *, device: str) -> dict[str, Any]:
     import torch
 
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        with torch.serialization.safe_globals(_numbers()):
+            state = torch.load(path, map_location=device, weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError("The checkpoint does not exist", where=str(path), remedy="Name one that does.") from error
     except pickle.UnpicklingError as error:
@@ -55,6 +56,22 @@ def load_untrusted(path: Path, *, device: str) -> dict[str, Any]:
             remedy="Choose a checkpoint that one of the three libraries wrote.",
         )
     return state
+
+
+def _numbers() -> list[Any]:
+    """Return what NumPy's numbers are made of: rl_games' own checkpoints hold the best reward as one."""
+    import numpy as np
+
+    # Files name the module as it was called when they were written.
+    scalar = np._core.multiarray.scalar  # type: ignore[attr-defined]
+    return [
+        scalar,
+        (scalar, "numpy.core.multiarray.scalar"),
+        np.dtype,
+        np.dtypes.Float32DType,
+        np.dtypes.Float64DType,
+        np.dtypes.Int64DType,
+    ]
 
 
 @contextmanager
