@@ -12,7 +12,7 @@ FAST := not system and not infrastructure
 UV := $(shell uv --version >/dev/null 2>&1 && command -v uv || echo .tools/bin/uv)
 UV_TOOL := $(filter .tools/bin/uv,$(UV))
 
-.PHONY: help setup demo test lint types fast system schema lock clean
+.PHONY: help setup demo up test lint types fast system schema lock clean
 
 help: ## Show what can be made
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -34,6 +34,9 @@ demo: setup ## Train and evaluate Cartpole on this machine's CPU; leaves checkpo
 	@$(BIN)/isaaclab-flows demo
 
 test: lint types fast system ## Run every check and test that can run here
+
+up: setup ## Start a local studio: Prefect's server and UI, workers, deployments
+	@$(BIN)/isaaclab-flows up
 
 lint: setup ## Check style, format and the direction of imports
 	$(BIN)/ruff check .

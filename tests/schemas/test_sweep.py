@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -71,3 +72,11 @@ def test_a_task_of_a_custom_environment_is_not_looked_up() -> None:
 
 def test_the_committed_schema_is_current() -> None:
     assert json.loads(sweep_schema_file().read_text()) == sweep_json_schema(), "write it again: make schema"
+
+
+def test_the_example_and_the_documented_sweep_are_valid() -> None:
+    root = Path(__file__).parents[2]
+    example = root / "examples/cartpole/evaluation/cartpole-sweep-config.json"
+    assert parse_sweep(example.read_text(), source=str(example)).folder == "cartpole-checkpoints"
+    documented = (root / "docs/sweeps.md").read_text().partition("```json\n")[2].partition("```")[0]
+    assert len(parse_sweep(documented, source="docs/sweeps.md").sweep_config.variations) == 2

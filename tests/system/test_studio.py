@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.system.conftest import free_port, wait_until
+from tests.system.conftest import ROOT, free_port, wait_until
 from tests.system.studio import TINY, Studio
 
 pytestmark = [pytest.mark.server, pytest.mark.isaaclab]
@@ -47,8 +47,9 @@ def test_a_port_that_is_taken_is_explained(studio: Studio, tmp_path_factory: pyt
     other = Studio(tmp_path_factory.mktemp("other"), studio.port)
     answer = other.cli("up", "--port", str(studio.port))
     assert answer.returncode == 1
-    assert f"Port {studio.port} is taken by a Prefect server that this folder's studio did not start" in answer.stderr
-    assert f"--port {studio.port + 100}" in " ".join(answer.stderr.split())
+    said = " ".join(answer.stderr.split())
+    assert f"Port {studio.port} is taken by a Prefect server that this folder's studio did not start" in said
+    assert f"--port {studio.port + 100}" in said
 
 
 def test_every_deployment_is_there_with_its_form_and_plain_prefect_deploy_works(studio: Studio) -> None:
@@ -67,6 +68,9 @@ def test_every_deployment_is_there_with_its_form_and_plain_prefect_deploy_works(
     assert (form["num_envs"]["minimum"], form["num_envs"]["maximum"]) == (1, 65_536)
     assert all(field.get("description") for field in form.values())
     assert [s["active"] for s in found["evaluation-sweep"]["schedules"]] == [False]
+    file = str(ROOT / "prefect.yaml")
+    answer = studio.prefect("--no-prompt", "deploy", "--all", "--prefect-file", file, seconds=300)
+    assert answer.returncode == 0, answer.stdout + answer.stderr
     triggers = {a["name"] for a in studio.call("POST", "/automations/filter", {})}
     assert {f"isaaclab handle-error after {flow}" for flow in ("train", "evaluate", "pipeline")} <= triggers
 
