@@ -18,7 +18,7 @@ import pytest
 from schemas.config import VideoConfig
 from schemas.simulator import EvaluationOrder, SimulatorJob, SimulatorResult, TrainingOrder
 
-pytestmark = [pytest.mark.isaaclab, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.isaaclab, pytest.mark.timeout(2_400)]
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLE = ROOT / "examples" / "custom-environment"
@@ -60,7 +60,7 @@ def simulate(folder: Path, archive: Path, **order: Any) -> SimulatorResult:
             [sys.executable, "-m", "container", str(path)], cwd=ROOT, stdout=log, stderr=log, start_new_session=True
         )
         try:
-            child.wait(300)
+            child.wait(900)
         finally:
             if child.poll() is None:
                 os.killpg(child.pid, signal.SIGKILL)
@@ -79,7 +79,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def upright(tmp_path_factory: pytest.TempPathFactory, archives: dict[str, Path]) -> Upright:
     folder = tmp_path_factory.mktemp("upright")
-    order = TrainingOrder(max_iterations=50, checkpoint_interval=25)
+    order = TrainingOrder(max_iterations=40, checkpoint_interval=20)
     result = simulate(folder, archives["zip"], num_envs=256, training=order)
     assert result.error is None, result.error
     assert result.registered_tasks == (TASK,)
