@@ -37,6 +37,7 @@ def close(
     require(job, outcome.files)
     target = join_uri(job.output_uri, job.job_id)
     outcome = outcome.model_copy(update={"output_uri": target})
+    staged = outcome.files
     if vams is not None:
         selection = select(outcome.files, best=best_checkpoint(outcome))
         if selection.warning:
@@ -45,7 +46,7 @@ def close(
         outcome = outcome.model_copy(update={"files": selection.kept})
     publish(job.staging_uri, target, outcome.files, scratch=folder_of(job).path / "publish")
     if vams is not None:
-        for problem in write_previews(job, outcome, vams):
+        for problem in write_previews(job, outcome, vams, staged=staged):
             logger.warning(problem)
         write_metadata(job, outcome, vams, asset_uri=asset_uri, flow_run_url=flow_run_url)
     logger.info("Published %d files to %s", len(outcome.files), target)

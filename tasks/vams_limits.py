@@ -35,6 +35,7 @@ CODE_SUFFIXES = frozenset(
     }
 )
 """Their usual content types are blocked as well."""
+PREVIEW = "it is given as a preview"
 _FIRST = ("", "exported", "videos", "params", "tensorboard")
 """Folders by importance, for a result that is not checkpoints and still too large; the empty one is the top."""
 
@@ -54,12 +55,13 @@ class Selection:
     @property
     def warning(self) -> str:
         """One sentence for people, empty where nothing was left out."""
-        if not self.left_out:
+        missed = sorted(path for path, reason in self.left_out.items() if reason != PREVIEW)
+        if not missed:
             return ""
-        names = ", ".join(sorted(self.left_out)[:5])
-        more = " …" if len(self.left_out) > 5 else ""
+        names = ", ".join(missed[:5])
+        more = " …" if len(missed) > 5 else ""
         return (
-            f"{len(self.left_out)} files are not given to VAMS, which would drop more than them ({names}{more});"
+            f"{len(missed)} files are not given to VAMS, which would drop more than them ({names}{more});"
             " they are in the auxiliary bucket."
         )
 
@@ -131,7 +133,7 @@ def blocked(path: str) -> str:
     if suffix in CODE_SUFFIXES:
         return f"VAMS blocks the content type of {suffix}"
     if ".previewfile." in path.lower():
-        return "the name is that of a preview"
+        return PREVIEW
     return ""
 
 

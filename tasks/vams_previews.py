@@ -32,14 +32,19 @@ class Preview:
     of: str | None
 
 
-def plan_previews(kind: str, files: Sequence[OutputFile]) -> list[Preview]:
+def plan_previews(kind: str, files: Sequence[OutputFile], staged: Sequence[OutputFile]) -> list[Preview]:
     """Choose the previews of a job's published files.
 
     A training's learning curve stands for its last checkpoint and for the asset; an evaluation's still of a video
     stands for that video, and the first one for the asset.
+
+    Args:
+        kind: The job's kind.
+        files: What is published.
+        staged: Everything there is, among it the pictures.
     """
     paths = [file.path for file in files]
-    pictures = {path for path in paths if PurePosixPath(path).suffix == ".png"}
+    pictures = {file.path for file in staged if PurePosixPath(file.path).suffix == ".png"}
     planned: list[Preview] = []
     for video in sorted(path for path in paths if path.endswith(".mp4")):
         still = next((name for name in _stills(video) if name in pictures), None)
@@ -56,13 +61,14 @@ def plan_previews(kind: str, files: Sequence[OutputFile]) -> list[Preview]:
     return [Preview(face, None), *planned] if face is not None else planned
 
 
-def write_previews(job: Job, outcome: Outcome, locations: VamsLocations) -> list[str]:
+def write_previews(job: Job, outcome: Outcome, locations: VamsLocations, *, staged: Sequence[OutputFile]) -> list[str]:
     """Write a job's previews.
 
     Args:
         job: The job.
         outcome: Its files are those that were published.
         locations: Where VAMS takes results from.
+        staged: Everything in the job's staging location.
 
     Returns:
         A sentence for each picture that could not be shown; no preview is worth a failed job.
@@ -70,7 +76,7 @@ def write_previews(job: Job, outcome: Outcome, locations: VamsLocations) -> list
     problems: list[str] = []
     staging = storage_at(job.staging_uri)
     published = storage_at(join_uri(locations.files, job.job_id))
-    for preview in plan_previews(job.kind, outcome.files):
+    for preview in plan_previews(job.kind, outcome.files, staged):
         try:
             content, suffix = shrunk(staging.read(preview.picture))
             if preview.of is None:
@@ -104,5 +110,4 @@ def shrunk(content: bytes, *, most: int = MOST_PREVIEW_BYTES) -> tuple[bytes, st
 
 def _stills(video: str) -> tuple[str, ...]:
     """Names under which a video's still may lie."""
-    path = PurePosixPath(video)
-    return (str(path.with_suffix(".png")), f"{video}.png", str(path.with_name(f"{path.stem}-preview.png")))
+    return (f"{video}.previewFile.png", str(PurePosixPath(video).with_suffix(".png")))

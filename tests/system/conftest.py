@@ -24,14 +24,20 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder is a system test; what it needs decides whether it can run here."""
-    missing = {"isaaclab": _no_isaaclab(), "docker": _no_docker(), "browser": _no_browser()}
+    checks = {"isaaclab": _no_isaaclab, "docker": _no_docker, "browser": _no_browser}
+    missing: dict[str, str] = {}
     for item in items:
         if not Path(item.path).is_relative_to(Path(__file__).parent):
             continue
         item.add_marker(pytest.mark.system)
-        for marker, reason in missing.items():
-            if reason and item.get_closest_marker(marker):
-                item.add_marker(pytest.mark.skip(reason=reason))
+        for marker, check in checks.items():
+            if item.get_closest_marker(marker) is None:
+                continue
+            # Asked only where a test needs it: a busy Docker engine takes its time to answer.
+            if marker not in missing:
+                missing[marker] = check()
+            if missing[marker]:
+                item.add_marker(pytest.mark.skip(reason=missing[marker]))
 
 
 def _no_isaaclab() -> str:

@@ -82,3 +82,9 @@ def test_thinning_keeps_as_many_as_there_is_room_for_and_the_last(numbers: set[i
     assert len(kept) == min(room, len(names))
     if names and room:
         assert f"checkpoints/model_{max(numbers)}.pt" in kept
+
+
+def test_a_preview_among_the_outputs_is_no_loss_to_warn_of() -> None:
+    selection = select(files("videos/a.mp4", "videos/a.mp4.previewFile.png"))
+    assert [f.path for f in selection.kept] == ["videos/a.mp4"]
+    assert selection.warning == ""

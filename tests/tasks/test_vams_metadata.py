@@ -124,9 +124,8 @@ def files(*paths: str) -> list[OutputFile]:
 
 
 def test_a_training_shows_its_learning_curve_at_the_asset_and_at_its_last_checkpoint() -> None:
-    planned = plan_previews(
-        "training", files("learning-curve.png", "checkpoints/model_99.pt", "checkpoints/model_100.pt")
-    )
+    published = files("learning-curve.png", "checkpoints/model_99.pt", "checkpoints/model_100.pt")
+    planned = plan_previews("training", published, published)
     assert [(p.picture, p.of) for p in planned] == [
         ("learning-curve.png", None),
         ("learning-curve.png", "checkpoints/model_100.pt"),
@@ -134,15 +133,14 @@ def test_a_training_shows_its_learning_curve_at_the_asset_and_at_its_last_checkp
 
 
 def test_an_evaluation_shows_a_frame_at_the_asset_and_at_its_video() -> None:
-    planned = plan_previews("evaluation", files("videos/model_1.mp4", "videos/model_1.png", "returns.png"))
-    assert [(p.picture, p.of) for p in planned] == [
-        ("videos/model_1.png", None),
-        ("videos/model_1.png", "videos/model_1.mp4"),
-    ]
+    still = "videos/model_1.mp4.previewFile.png"
+    published = files("videos/model_1.mp4", "returns.png")
+    planned = plan_previews("evaluation", published, [*published, *files(still)])
+    assert [(p.picture, p.of) for p in planned] == [(still, None), (still, "videos/model_1.mp4")]
 
 
 def test_nothing_to_show_plans_nothing() -> None:
-    assert plan_previews("training", files("metrics.csv")) == []
+    assert plan_previews("training", files("metrics.csv"), files("metrics.csv")) == []
 
 
 def picture(size: int, noise: bool = False) -> bytes:
@@ -165,9 +163,9 @@ def test_previews_are_written_and_a_broken_picture_is_only_a_warning(tmp_path: P
     staging.mkdir()
     (staging / "learning-curve.png").write_bytes(picture(20))
     done = outcome(paths=("learning-curve.png", "checkpoints/model_299.pt"))
-    assert write_previews(job(staging_uri=str(staging)), done, locations) == []
+    assert write_previews(job(staging_uri=str(staging)), done, locations, staged=done.files) == []
     assert (Path(locations.previews) / "training.png").is_file()
     assert (Path(locations.files) / JOB_ID / "checkpoints/model_299.pt.previewFile.png").is_file()
     (staging / "learning-curve.png").write_bytes(b"no picture")
-    problems = write_previews(job(staging_uri=str(staging)), done, locations)
+    problems = write_previews(job(staging_uri=str(staging)), done, locations, staged=done.files)
     assert "learning-curve.png" in problems[0]

@@ -1,0 +1,194 @@
+"""The pipeline's own process with the simulation stubbed out: real storage and answers, faults and kills on order.
+
+Prefect's engine is left out (the flows' bodies run), so that one case costs a second; that Prefect itself notices a
+killed process and runs the handler is proven once, with the real server and worker, in test_vams_lost.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
+
+import botocore.client
+from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
+
+import flows.close
+import flows.handle_error
+import flows.open
+import flows.pipeline
+from schemas.job import Job
+from schemas.outcome import Outcome, TrainingSummary
+from tasks import vams
+from tasks.files import write_whole
+from tasks.job_folder import folder_of, lease
+from tasks.outputs import Mirror, inventory
+from tasks.request_document import read_request
+from tasks.staging import save_outcome, take_over
+from tasks.storage import storage_at
+
+PICTURE = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763f8cfc000000301"
+    "0100c9fe92ef0000000049454e44ae426082"
+)
+OUTPUTS = {
+    "metrics.csv": b"iteration,mean_reward\n0,1.0\n9,2.0\n",
+    "summary.json": b"{}",
+    "training-config.json": b"{}",
+    "learning-curve.png": PICTURE,
+    "checkpoints/model_9.pt": b"weights",
+}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What goes wrong in one process.
+
+    Attributes:
+        kill: ``before`` or ``after`` and a durable write's name, e.g. ``("before", "answer-001.json")``.
+        faults: Names of writes whose first call fails: name to ``fails`` or ``succeeds but times out``.
+    """
+
+    kill: tuple[str, str] | None = None
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+def run_pipeline(request_uri: str, plan: Plan, environment: dict[str, str], log: str) -> None:
+    """Run the pipeline's body; the process ends as the plan says."""
+    with _process(plan, environment, log):
+        flows.pipeline.orchestrate(read_request(request_uri))
+
+
+def run_handler(request_uri: str, tags: list[str], plan: Plan, environment: dict[str, str], log: str) -> None:
+    """Run the error handler's body for a run that crashed."""
+    from prefect.states import Crashed
+
+    run = SimpleNamespace(
+        id=UUID(int=1),
+        name="vams-run",
+        tags=tags,
+        parameters={"request_uri": request_uri},
+        state=Crashed(message="killed"),
+    )
+    with _process(plan, environment, log):
+        flows.handle_error.find_run = lambda _: run  # type: ignore[assignment,return-value]
+        flows.handle_error.handle_error.fn(str(run.id))
+
+
+def execute(job_uri: str) -> Outcome:
+    """Stand in for the simulation: what execute does around it is done for real."""
+    job = take_over(job_uri)
+    folder = folder_of(job)
+    with lease(folder, patience=20), _counted(folder.path.parent):
+        finished = folder.load_outcome()
+        if finished is None:
+            finished = _work(job)
+            folder.save(folder.outcome_file, finished)
+        save_outcome(job, finished)
+    return finished
+
+
+def _work(job: Job) -> Outcome:
+    folder = folder_of(job)
+    for name, content in OUTPUTS.items():
+        write_whole(folder.out / name, content)
+    Mirror(folder.out, storage_at(job.staging_uri)).sync()
+    return Outcome(
+        job_id=job.job_id,
+        kind="training",
+        status="succeeded",
+        task=job.task,
+        library=job.library,
+        training=TrainingSummary(iterations=10, total_iterations=10, last_checkpoint="model_9.pt"),
+        files=inventory(folder.out),
+    )
+
+
+@contextlib.contextmanager
+def _counted(folder: Path) -> Iterator[None]:
+    """Note how many jobs are alive at once; the kernel drops a killed process's lock."""
+    live = [path for path in folder.glob("live-*") if Path(f"/proc/{path.name[5:]}").exists()]
+    with (folder / "most-live").open("a") as file:
+        file.write(f"{len(live) + 1}\n")
+    mine = folder / f"live-{os.getpid()}"
+    mine.touch()
+    try:
+        yield
+    finally:
+        mine.unlink()
+
+
+@contextlib.contextmanager
+def _process(plan: Plan, environment: dict[str, str], log: str) -> Iterator[None]:
+    """Make this process what the case needs: environment, log file, plain functions for flows, faults."""
+    os.environ.update(environment)
+    output = Path(log).open("a")  # noqa: SIM115
+    os.dup2(output.fileno(), sys.stdout.fileno())
+    os.dup2(output.fileno(), sys.stderr.fileno())
+    logging.basicConfig(stream=output, level=logging.INFO, force=True)
+    logger = logging.getLogger("flows")
+    for module in (flows.open, flows.close, flows.handle_error):
+        module.get_run_logger = lambda: logger  # type: ignore[attr-defined]
+    flows.pipeline.open_job = flows.open.open_job.fn  # type: ignore[assignment]
+    flows.pipeline.close = flows.close.close.fn  # type: ignore[assignment]
+    flows.pipeline.execute = execute  # type: ignore[assignment]
+    flows.pipeline.runtime = SimpleNamespace(  # type: ignore[assignment]
+        flow_run=SimpleNamespace(id=UUID(int=1), ui_url="http://prefect/runs/flow-run/1")
+    )
+    flows.handle_error.keep_saved = flows.handle_error.keep_saved.fn  # type: ignore[assignment]
+    flows.handle_error.end_live_children = lambda *_, **__: []  # type: ignore[assignment]
+    vams.RETRY_SECONDS = 0.05
+    newest = vams.newest_callback
+    vams.newest_callback = lambda callback: newest(callback).model_copy(update={"heartbeat_seconds": 0.5})
+    _inject(plan)
+    yield
+
+
+def _inject(plan: Plan) -> None:
+    call = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
+    waiting = dict(plan.faults)
+
+    def faulty(self: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        name = write_name(operation, parameters)
+        if plan.kill == ("before", name):
+            os.kill(os.getpid(), signal.SIGKILL)
+        fault = waiting.pop(name, None) if name else None
+        if fault == "fails":
+            raise ConnectTimeoutError(endpoint_url="injected")
+        answer = call(self, operation, parameters)
+        if fault == "succeeds but times out":
+            raise ReadTimeoutError(endpoint_url="injected")
+        if plan.kill == ("after", name):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+    botocore.client.BaseClient._make_api_call = faulty  # type: ignore[attr-defined]
+
+
+def write_name(operation: str, parameters: dict[str, Any]) -> str | None:
+    """Name a durable write or an answer, so that a plan can point at it; None for what only reads."""
+    if operation.startswith("SendTask") and operation != "SendTaskHeartbeat":
+        return operation
+    if operation != "PutObject":
+        return None
+    key: str = parameters["Key"]
+    name = key.rpartition("/")[2]
+    if name.startswith("answer-"):
+        return "sent" if ".sent-" in name else name
+    if key.endswith(".job/job.json"):
+        return "job.json"
+    if key.endswith(".job/outcome.json"):
+        return "outcome.json"
+    if "/output/" in key:
+        if ".previewFile" in name or "/previews/" in key:
+            return "preview"
+        return "metadata" if "/metadata/" in key else f"published {name}"
+    return f"staged {name}"
