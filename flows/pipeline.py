@@ -18,6 +18,7 @@ from schemas.settings import settings
 from tasks.prefect_runs import cancel, cancelled, find_run
 from tasks.request_document import read_request
 from tasks.staging import job_uri
+from tasks.sweep_request import is_sweep_request
 from tasks.vams import answer_success, start_heartbeats
 from tasks.vams_input import prepare
 
@@ -43,10 +44,14 @@ def orchestrate(request: Request) -> Outcome:
     with start_heartbeats(request, on_unawaited=lambda: cancel(run_id, "VAMS no longer waits for this execution")):
         try:
             request = prepare(request)
-            job = open_job(request.without_callback())
-            outcome = _execute(job)
             page = runtime.flow_run.ui_url or ""
-            outcome = close(job, outcome, request.vams, request.asset_uri, page)
+            if is_sweep_request(request):
+                from flows.requested_sweep import sweep_requested  # a sweep runs many requests, each through here
+
+                job, outcome = sweep_requested(request)
+            else:
+                job = open_job(request.without_callback())
+                outcome = close(job, _execute(job), request.vams, request.asset_uri, page)
             answer_success(request, job, outcome, links={"flowRun": page} if page else {})
             return outcome
         except BaseException as error:
