@@ -38,7 +38,7 @@ def run(job: SimulatorJob, *, asset_root: str | None) -> None:
     stop.install()
     first = not job.distributed or os.environ.get("RANK", "0") == "0"
     events: Events = EventFile(Path(job.progress_file)) if first else NoEvents()
-    leave = _Leaving(Path(job.result_file), write=first)
+    leave = _Leaving(Path(job.result_file), first=first)
     try:
         events.stage("importing")
         if "ISAACSIM_ASSET_ROOT" not in os.environ:
@@ -51,18 +51,24 @@ def run(job: SimulatorJob, *, asset_root: str | None) -> None:
 
 
 class _Leaving:
-    """Writes the result once: the first word is the true one, what follows are its echoes."""
+    """Writes the result once: the first word is the true one, what follows are its echoes.
 
-    def __init__(self, path: Path, *, write: bool) -> None:
+    Of distributed processes the first one writes, unless another fails before it: torchrun then ends them all, and
+    only the one that failed knows why.
+    """
+
+    def __init__(self, path: Path, *, first: bool) -> None:
         self._path = path
-        self._write = write
+        self._first = first
         self._result: SimulatorResult | None = None
 
     def with_result(self, result: SimulatorResult) -> None:
-        if self._result is None:
-            self._result = result
-            if self._write:
-                write_result(self._path, result)
+        if self._result is not None:
+            return
+        self._result = result
+        told = self._path.exists()
+        if (self._first and not (told and result.status == "interrupted")) or (result.error and not told):
+            write_result(self._path, result)
 
     def failed(self, error: BaseException, job: SimulatorJob, known: SimulatorResult | None = None) -> None:
         if self._result is None:

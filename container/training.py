@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+
 from container.session import Session
 
 
@@ -16,6 +18,9 @@ def train(session: Session) -> dict[str, Any]:
     """
     session.events.stage("building_agent")
     report = session.library.train(session)
+    if session.ranks.world_size > 1:
+        # The libraries make the process group and leave it.
+        torch.distributed.destroy_process_group()
     exported: tuple[str, ...] = ()
     if report.last_checkpoint is not None and not report.stopped and session.ranks.first:
         from container.exporting import export

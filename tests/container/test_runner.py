@@ -46,17 +46,31 @@ def test_whatever_happens_a_result_says_so(
 
 
 def test_the_first_word_is_the_last(order: SimulatorJob) -> None:
-    leaving = runner._Leaving(Path(order.result_file), write=True)
+    leaving = runner._Leaving(Path(order.result_file), first=True)
     leaving.with_result(SimulatorResult(status="succeeded", iterations=5))
     leaving.failed(RuntimeError("while closing"), order)
     assert result_of(order).iterations == 5
 
 
-def test_only_the_first_of_distributed_processes_writes(order: SimulatorJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_distributed_processes_the_first_writes_the_result(order: SimulatorJob) -> None:
+    runner._Leaving(Path(order.result_file), first=False).with_result(SimulatorResult(status="succeeded"))
+    assert not Path(order.result_file).exists()
+
+
+def test_another_process_that_fails_says_why_and_the_first_that_is_ended_for_it_does_not_contradict(
+    order: SimulatorJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise MemoryError
+
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr(runner, "import_simulator", lambda: (_ for _ in ()).throw(RuntimeError("boom")))
+    monkeypatch.setattr(runner, "import_simulator", fail)
     runner.run(order.model_copy(update={"distributed": True}), asset_root=None)
-    assert not list(Path(order.result_file).parent.iterdir())
+    assert not Path(order.progress_file).exists()
+    runner._Leaving(Path(order.result_file), first=True).failed(StoppedError(), order)
+    error = result_of(order).error
+    assert error is not None
+    assert error.kind == "out_of_memory"
 
 
 def test_a_process_reads_its_place_from_torchrun(monkeypatch: pytest.MonkeyPatch) -> None:

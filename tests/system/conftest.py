@@ -153,6 +153,18 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Studio]:
         found.cli("down", seconds=200)
 
 
+@pytest.fixture(autouse=True)
+def _no_simulator_outlives_its_test() -> Iterator[None]:
+    """A failed test may leave a simulator behind, which would take the processor from those after it."""
+    yield
+    from tests.system.simulator_child import STARTED
+
+    while STARTED:
+        process = STARTED.pop()
+        process.kill()
+        process.wait()
+
+
 @dataclass(frozen=True)
 class TrainedCartpole:
     """A finished training of Isaac-Cartpole-Direct that solves the task."""

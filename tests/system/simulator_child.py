@@ -23,6 +23,8 @@ from schemas.simulator import (
 )
 
 ROOT = Path(__file__).resolve().parents[2]
+STARTED: list[subprocess.Popen[bytes]] = []
+"""The simulators of the running test; a fixture ends those that it leaves behind."""
 Event = TypeVar("Event", bound=BaseModel)
 
 
@@ -72,6 +74,7 @@ class Child:
                 stderr=log,
                 env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             )
+        STARTED.append(process)
         if wait_for_order:
             (own / "order.new").write_text(job.model_dump_json())
             (own / "order.new").rename(own / "order.json")
