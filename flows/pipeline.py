@@ -11,7 +11,7 @@ from flows.handle_error import handle_failure
 from flows.open import open_job
 from flows.remote import execute_remotely
 from schemas.errors import InfrastructureLostError
-from schemas.job import Job
+from schemas.job import FLOW_RUN_LABEL, Job
 from schemas.outcome import Outcome
 from schemas.request import Request
 from schemas.settings import settings
@@ -50,7 +50,8 @@ def orchestrate(request: Request) -> Outcome:
 
                 job, outcome = sweep_requested(request)
             else:
-                job = open_job(request.without_callback())
+                labels = request.labels | {FLOW_RUN_LABEL: run_id}
+                job = open_job(request.without_callback().model_copy(update={"labels": labels}))
                 outcome = close(job, _execute(job), request.vams, request.asset_uri, page)
             answer_success(request, job, outcome, links={"flowRun": page} if page else {})
             return outcome

@@ -10,6 +10,9 @@ from schemas.config import CamelModel, EvaluationJobConfig, Kind, TrainingJobCon
 from schemas.request import JobId
 from schemas.task_names import Library
 
+FLOW_RUN_LABEL = "flowRun"
+"""The label that holds the id of the flow run that somebody started, below which all work for the job is done."""
+
 
 class CheckpointSource(CamelModel):
     """One checkpoint to read."""

@@ -13,25 +13,21 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 from uuid import UUID
 
 from schemas.errors import CancelledError
-from schemas.job import Job
+from schemas.job import FLOW_RUN_LABEL, Job
 from schemas.outcome import Outcome
 from schemas.simulator import EvaluationEvent, IterationEvent, SimulatorEvent, StageEvent
 from tasks.artifact_texts import progress_text, results_table, summary_markdown, web_address
 from tasks.progress import STAGE_WORDS, seconds_left
-
-if TYPE_CHECKING:
-    from prefect.client.orchestration import SyncPrefectClient
 
 Kind = Literal["progress", "markdown", "image", "table"]
 EVERY_SECONDS = 5.0
 CURVE_EVERY_SECONDS = 20.0
 LOOK_EVERY_SECONDS = 15.0
 MOST_PREVIEW_BYTES = 500_000
-MOST_RUNS_ABOVE = 5
 
 
 class RunArtifacts:
@@ -53,7 +49,7 @@ class RunArtifacts:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job = job
-        self._board = Board(job.job_id[:8].lower(), logger, above=job.source != "sweep")
+        self._board = Board(job.job_id[:8].lower(), logger, above=run_above(job), shown_above=job.source != "sweep")
         self._clock = clock
         self._started = clock()
         self._written = self._drawn = float("-inf")
@@ -156,21 +152,27 @@ class RunArtifacts:
 
 
 class Board:
-    """Artifacts of the current flow run (and the runs above it) under one prefix, each written anew or updated.
+    """Artifacts of the current flow run (and the one above it) under one prefix, each written anew or updated.
 
     Args:
         prefix: Ends the artifacts' keys, so that jobs do not share them; `[a-z0-9-]`.
         logger: Where a fault is told.
-        above: Whether the runs above, up to the one that a person started, show them too.
+        above: The run that somebody started and that this one works for.
+        shown_above: Whether that run shows the artifacts too.
     """
 
     def __init__(
-        self, prefix: str, logger: logging.Logger | logging.LoggerAdapter[logging.Logger], *, above: bool = False
+        self,
+        prefix: str,
+        logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
+        *,
+        above: UUID | None = None,
+        shown_above: bool = False,
     ) -> None:
         self._prefix = "".join(c for c in prefix.lower() if c.isalnum() or c == "-")
         self._logger = logger
         self._above = above
-        self._runs: list[UUID] | None = None
+        self._shown_above = shown_above and above is not None
         self._written: dict[tuple[str, UUID], UUID] = {}
         self._faulty = False
 
@@ -188,7 +190,7 @@ class Board:
 
         try:
             with get_client(sync_client=True) as client:
-                for run in self._runs_of(client):
+                for run in self._runs():
                     held = self._written.get((name, run))
                     if held is not None:
                         client.update_artifact(held, ArtifactUpdate(data=data, description=description))
@@ -209,7 +211,7 @@ class Board:
 
         try:
             with get_client(sync_client=True) as client:
-                for run in self._runs_of(client):
+                for run in {*self._own(), *([self._above] if self._above else [])}:
                     client.read_flow_run(run)
         except ObjectNotFound:
             return True
@@ -217,39 +219,29 @@ class Board:
             self._logger.debug("The run could not be looked up: %s", error)
         return False
 
-    def _runs_of(self, client: SyncPrefectClient) -> list[UUID]:
-        if self._runs is None:
-            from prefect.context import FlowRunContext
+    def _own(self) -> list[UUID]:
+        from prefect.context import FlowRunContext
 
-            context = FlowRunContext.get()
-            if context is None or context.flow_run is None:
-                return []
-            own = context.flow_run.id
-            runs = [own]
-            if self._above:
-                top = _topmost(client, own)
-                runs += [top] if top != own else []
-            self._runs = runs
-        return self._runs
+        context = FlowRunContext.get()
+        return [] if context is None or context.flow_run is None else [context.flow_run.id]
+
+    def _runs(self) -> list[UUID]:
+        runs = self._own()
+        if self._shown_above and self._above is not None and self._above not in runs:
+            runs.append(self._above)
+        return runs
 
 
-def _topmost(client: SyncPrefectClient, run_id: UUID) -> UUID:
-    for _ in range(MOST_RUNS_ABOVE):
-        parent = client.read_flow_run(run_id).parent_task_run_id
-        if parent is None:
-            break
-        above = client.read_task_run(parent).flow_run_id
-        if above is None:
-            break
-        run_id = above
-    return run_id
+def run_above(job: Job) -> UUID | None:
+    """Return the flow run that somebody started for a job, where that is known."""
+    label = job.labels.get(FLOW_RUN_LABEL)
+    return UUID(label) if label else None
 
 
 def show_outputs(job: Job, outcome: Outcome, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
     """Link the published outputs: a folder of the studio, or the S3 console."""
-    Board(job.job_id[:8].lower(), logger, above=job.source != "sweep").put(
-        "outputs", "markdown", links_markdown(outcome), "Where the outputs are"
-    )
+    board = Board(job.job_id[:8].lower(), logger, above=run_above(job), shown_above=job.source != "sweep")
+    board.put("outputs", "markdown", links_markdown(outcome), "Where the outputs are")
 
 
 def links_markdown(outcome: Outcome) -> str:
