@@ -166,9 +166,10 @@ def waiter_way(load: Load) -> None:
 
 def report(batch: BusyBatch, known: dict[str, float], load: Load, *, cpu: float, taken: float) -> None:
     """Print calls, delays, memory and CPU time."""
+    each = statistics.mean(batch.described)
     print(
         f"  describe calls: {batch.calls['describe_jobs']:,} sent, {len(batch.described):,} answered, "
-        f"{statistics.mean(batch.described):.1f} jobs each"
+        f"{each:.1f} jobs each, so {100 / each:.2f} for each 100 jobs and poll"
     )
     delays = sorted(known[job_id] - batch.ended_at[job_id] for job_id in known)
     p99 = delays[int(len(delays) * 0.99) - 1]

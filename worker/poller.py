@@ -17,8 +17,8 @@ _FAST = 3.0
 """Seconds between looks at a job that is about to start."""
 _FAST_FOR = 120.0
 """Seconds for which a job in the queue counts as about to start; after that it waits for a machine."""
-_JITTER = 0.1
-_AHEAD = 0.3
+_JITTER = 0.2
+_AHEAD = 0.2
 """Share of its interval by which a job may be looked at early, to fill up a chunk."""
 _GONE_AFTER = 300.0
 """Seconds of empty answers after which a job is gone: until then it is Batch's eventual consistency."""
@@ -186,7 +186,7 @@ class Poller:
             if self._on_error is not None:
                 self._on_error(error)
         now = self._clock()
-        jitter = random.uniform(1 - _JITTER, 1 + _JITTER)
+        jitter = random.uniform(1, 1 + _JITTER)
         for job_id in ids:
             self._asked.discard(job_id)
             if (watch := self._watches.get(job_id)) is None:

@@ -107,7 +107,9 @@ def start_worker(
 
 
 @pytest.fixture
-def run(client: SyncPrefectClient, pool: str, queue: str, base_image: str, tmp_path: Path) -> Callable[..., UUID]:
+def run(
+    client: SyncPrefectClient, pool: str, queue: str, base_image: str, tmp_path: Path
+) -> Iterator[Callable[..., UUID]]:
     """Deploy the flow with its code and environment mounted, and start a run of it."""
     from prefect import flow
 
@@ -122,6 +124,8 @@ def run(client: SyncPrefectClient, pool: str, queue: str, base_image: str, tmp_p
             ],
         }
     }
+
+    started: list[UUID] = []
 
     def start(mode: str, **variables: Any) -> UUID:
         steps = flow.from_source(source=str(ROOT), entrypoint="tests/system/batch_flows.py:steps")
@@ -144,11 +148,15 @@ def run(client: SyncPrefectClient, pool: str, queue: str, base_image: str, tmp_p
                 **variables,
             },
         )
-        return client.create_flow_run_from_deployment(
-            deployment_id, parameters={"folder": str(folder), "mode": mode}
-        ).id
+        started.append(
+            client.create_flow_run_from_deployment(deployment_id, parameters={"folder": str(folder), "mode": mode}).id
+        )
+        return started[-1]
 
-    return start
+    yield start
+    for run_id in started:
+        if container := container_of(run_id):
+            subprocess.run(["docker", "kill", container], check=False, capture_output=True, timeout=60)
 
 
 def jobs_of(run_id: UUID) -> list[dict[str, Any]]:
@@ -160,7 +168,7 @@ def jobs_of(run_id: UUID) -> list[dict[str, Any]]:
 
 def container_of(run_id: UUID) -> str:
     command = ["docker", "ps", "--quiet", "--filter", f"name={run_id}"]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout.strip()
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
 
 
 def wait_for_state(client: SyncPrefectClient, run_id: UUID, wanted: StateType, *, seconds: float = 180) -> Any:
