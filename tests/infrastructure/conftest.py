@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "prefect": {
             "mode": "selfHosted",
             "hostName": "prefect.example.com",
-            "certificateArn": "arn:aws:acm:ap-southeast-1:123456789012:certificate/00000000-0000-0000-0000-000000000000",
+            "certificateArn": f"arn:aws:acm:ap-southeast-1:123456789012:certificate/{uuid.UUID(int=0)}",
         },
     },
     "small": {

@@ -1,0 +1,185 @@
+"""Network and storage: who may speak to whom, what is encrypted, what stays."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infrastructure import names
+from infrastructure.config import check_config
+from tests.infrastructure.conftest import Deployment, Template, example
+from tests.infrastructure.templates import Resolver
+from worker.definitions import RENDEZVOUS_PORT
+
+
+def _ingress(deployment: Deployment) -> list[tuple[str, str, int, int]]:
+    """Return every inbound rule as group, source, first and last port."""
+    resolve = Resolver(deployment)
+    rules = []
+    for name, group in deployment.resources("AWS::EC2::SecurityGroup").items():
+        rules += [(f"<{name}.GroupId>", rule) for rule in group["Properties"].get("SecurityGroupIngress", [])]
+    for rule in deployment.resources("AWS::EC2::SecurityGroupIngress").values():
+        rules.append((resolve(rule["Properties"]["GroupId"]), rule["Properties"]))
+    return [
+        (group, resolve(rule.get("SourceSecurityGroupId") or rule["CidrIp"]), rule["FromPort"], rule["ToPort"])
+        for group, rule in rules
+    ]
+
+
+def _short(group: str) -> str:
+    return group.removeprefix("<Network")[: -len("12345678.GroupId>")]
+
+
+def test_nothing_comes_in_but_files_endpoints_and_the_nodes_of_one_job(cloud: Deployment) -> None:
+    rules = {(_short(group), _short(source), first, last) for group, source, first, last in _ingress(cloud)}
+    users = ("Jobs", "Nodes", "Services")
+    assert rules == {
+        *(("FileSystem", user, 2049, 2049) for user in users),
+        *(("Endpoints", user, 443, 443) for user in users),
+        ("Nodes", "Nodes", RENDEZVOUS_PORT, RENDEZVOUS_PORT),
+        ("Nodes", "Nodes", 32_768, 60_999),
+    }
+
+
+def test_no_rule_lets_the_world_in(deployment: Deployment) -> None:
+    assert not [rule for rule in _ingress(deployment) if "/" in rule[1]]
+
+
+def test_our_own_server_is_reached_through_its_load_balancer_only(own: Deployment) -> None:
+    rules = {(_short(group), _short(source), first) for group, source, first, _ in _ingress(own)}
+    assert {rule for rule in rules if rule[0] in ("LoadBalancer", "Server", "Database")} == {
+        *(("LoadBalancer", user, 443) for user in ("Jobs", "Nodes", "Services")),
+        ("Server", "LoadBalancer", 4200),
+        ("Database", "Server", 5432),
+    }
+
+
+def test_the_rendezvous_port_is_the_workers() -> None:
+    assert names.RENDEZVOUS_PORT == RENDEZVOUS_PORT
+
+
+def test_a_new_vpc_has_nat_isolated_subnets_flow_logs_and_endpoints(cloud: Deployment) -> None:
+    assert len(cloud.resources("AWS::EC2::NatGateway")) == cloud.config.network.nat_gateways
+    assert len(cloud.resources("AWS::EC2::FlowLog")) == 1
+    resolve = Resolver(cloud)
+    services = {
+        resolve(endpoint["Properties"]["ServiceName"]).rpartition("us-east-1.")[2]
+        for endpoint in cloud.resources("AWS::EC2::VPCEndpoint").values()
+    }
+    assert services == {"s3", "ecr.api", "ecr.dkr", "logs", "batch", "secretsmanager", "states"}
+    routes = cloud.resources("AWS::EC2::Route")
+    assert not [name for name in routes if "data" in name], "isolated subnets have no way out"
+
+
+def test_an_existing_vpc_is_used_as_it_is(small: Deployment) -> None:
+    for kind in ("VPC", "Subnet", "NatGateway", "VPCEndpoint", "RouteTable"):
+        assert not small.resources(f"AWS::EC2::{kind}")
+    targets = small.resources("AWS::EFS::MountTarget")
+    assert {target["Properties"]["SubnetId"] for target in targets.values()} == {
+        "subnet-0123456789abcdef2",
+        "subnet-0123456789abcdef3",
+    }
+
+
+def test_the_file_system_is_encrypted_elastic_backed_up_and_kept(deployment: Deployment) -> None:
+    (file_system,) = deployment.resources("AWS::EFS::FileSystem").values()
+    properties = file_system["Properties"]
+    assert properties["Encrypted"] is True
+    assert properties["KmsKeyId"]
+    assert properties["ThroughputMode"] == "elastic"
+    assert properties["BackupPolicy"] == {"Status": "ENABLED"}
+    assert {"TransitionToIA": "AFTER_30_DAYS"} in properties["LifecyclePolicies"]
+    assert file_system["DeletionPolicy"] == file_system["UpdateReplacePolicy"] == "Retain"
+
+
+def test_mounting_needs_tls_and_iam(deployment: Deployment) -> None:
+    (file_system,) = deployment.resources("AWS::EFS::FileSystem").values()
+    statements = file_system["Properties"]["FileSystemPolicy"]["Statement"]
+    allowed = [statement for statement in statements if statement["Effect"] == "Allow"]
+    assert all("ClientMount" not in str(statement["Action"]) for statement in allowed)
+    refused = [s for s in statements if s["Effect"] == "Deny"]
+    without_tls = {"Bool": {"aws:SecureTransport": "false"}}
+    assert not refused or any(s.get("Condition") == without_tls for s in refused)
+
+
+def test_buckets_are_private_encrypted_logged_and_kept(deployment: Deployment) -> None:
+    for name, bucket in deployment.resources("AWS::S3::Bucket").items():
+        properties = bucket["Properties"]
+        assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}, name
+        assert properties["BucketEncryption"], name
+        assert bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain", name
+        if "AccessLogs" not in name:
+            assert properties["LoggingConfiguration"], name
+            assert "aws:kms" in str(properties["BucketEncryption"]), name
+
+
+def test_requests_are_not_versioned_and_go_after_a_month(deployment: Deployment) -> None:
+    (bucket,) = (
+        b for b in deployment.resources("AWS::S3::Bucket").values() if "-requests-" in b["Properties"]["BucketName"]
+    )
+    assert "VersioningConfiguration" not in bucket["Properties"], "an old token would stay behind"
+    rules = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert [rule["ExpirationInDays"] for rule in rules if "ExpirationInDays" in rule] == [30]
+
+
+def test_existing_buckets_are_not_made_again(cloud: Deployment, own: Deployment) -> None:
+    made = [
+        sorted(b["Properties"]["BucketName"] for b in d.resources("AWS::S3::Bucket").values()) for d in (cloud, own)
+    ]
+    assert [[name.split("-123456789012")[0].rpartition("-")[2] for name in each] for each in made] == [
+        ["logs", "requests"],
+        ["assets", "auxiliary", "logs", "requests"],
+    ]
+
+
+def test_the_data_stack_is_protected_from_deletion(deployment: Deployment) -> None:
+    manifest = json.loads((deployment.folder / "manifest.json").read_text())
+    stack = manifest["artifacts"][f"{deployment.config.name}-data"]
+    assert stack["properties"]["terminationProtection"] is True
+
+
+# A change of one of these replaces the resource, and with it the data: from CloudFormation's reference.
+REPLACES = {
+    "AWS::EFS::FileSystem": ("Encrypted", "KmsKeyId", "PerformanceMode", "AvailabilityZoneName"),
+    "AWS::EFS::AccessPoint": ("FileSystemId", "PosixUser", "RootDirectory", "ClientToken"),
+    "AWS::S3::Bucket": ("BucketName",),
+    "AWS::KMS::Key": ("KeySpec", "KeyUsage"),
+}
+
+
+@pytest.fixture
+def changed(deployments: dict[str, Deployment], tmp_path: Path) -> dict[str, Template]:
+    """The data stack after every setting that may change in place has been changed."""
+    from aws_cdk import App, Environment
+
+    from infrastructure.app import _CONTEXT
+    from infrastructure.stacks import DataStack
+
+    before = deployments["own"].config.model_dump(by_alias=True, mode="json")
+    changes: dict[str, Any] = {
+        "network": before["network"] | {"natGateways": 2, "interfaceEndpoints": False},
+        "storage": before["storage"] | {"auxiliaryDays": 7, "infrequentAccessDays": 90, "backup": False},
+        "compute": before["compute"] | {"families": ["g5"], "spot": False, "multiNode": False},
+        "operations": before["operations"] | {"logRetentionDays": 30},
+        "keepWarmInstance": False,
+        "prefect": example()["prefect"],
+    }
+    config = check_config(before | changes, source="config.yaml")
+    app = App(outdir=str(tmp_path), context=_CONTEXT, analytics_reporting=False)
+    DataStack(app, "changed", config=config, env=Environment(account=config.account, region=config.region))
+    app.synth()
+    resources: dict[str, Template] = json.loads((tmp_path / "changed.template.json").read_text())["Resources"]
+    return resources
+
+
+def test_an_update_in_place_replaces_neither_files_nor_buckets(own: Deployment, changed: dict[str, Template]) -> None:
+    for kind, properties in REPLACES.items():
+        before = own.resources(kind)
+        assert before, kind
+        assert before.keys() == {name for name, resource in changed.items() if resource["Type"] == kind}, kind
+        for name, resource in before.items():
+            for key in properties:
+                assert resource["Properties"].get(key) == changed[name]["Properties"].get(key), f"{name}.{key}"
