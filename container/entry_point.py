@@ -28,6 +28,15 @@ SHARED_FOLDER: Final = Path("/mnt/efs")
 """Where Batch mounts the shared file system."""
 _SHOWN_PACKAGES: Final = ("isaaclab", "newton", "torch", "warp-lang", "prefect")
 _EXIT_USAGE: Final = 64
+_JOB_VARIABLES: Final = {
+    "flow run": "PREFECT__FLOW_RUN_ID",
+    "Batch job": "AWS_BATCH_JOB_ID",
+    "attempt": "AWS_BATCH_JOB_ATTEMPT",
+    "queue": "AWS_BATCH_JQ_NAME",
+    "node": "AWS_BATCH_JOB_NODE_INDEX",
+    "nodes": "AWS_BATCH_JOB_NUM_NODES",
+}
+"""What is said of the job, in this order; nothing else of the environment is."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -35,14 +44,14 @@ def main(arguments: Sequence[str]) -> int:
     os.environ.update(shared_folders(os.environ, mounted=SHARED_FOLDER.is_mount()))
     try:
         device = settings().device
-        node = Node.from_environment(os.environ)
         report = examine(needed=device == "cuda") if device != "cpu" else None
-        for line in introduction(os.environ, node, report.gpus if report else ()):
+        for line in introduction(os.environ, report.gpus if report else ()):
             say(line)
         if report and report.trouble:
             say(f"The GPU here must not be used: {report.trouble}. Nothing was started; the job may run elsewhere.")
             return EXIT_UNHEALTHY_GPU
         if list(arguments) == ["join"]:
+            node = Node.from_environment(os.environ)
             if node is None:
                 raise ConfigError(
                     "`join` is for a node of a multi-node job",
@@ -83,18 +92,12 @@ def shared_folders(environment: Mapping[str, str], *, mounted: bool) -> dict[str
     return {name: value for name, value in wanted.items() if not environment.get(name)}
 
 
-def introduction(environment: Mapping[str, str], node: Node | None, gpus: Sequence[Gpu]) -> list[str]:
+def introduction(environment: Mapping[str, str], gpus: Sequence[Gpu]) -> list[str]:
     """Return the lines that say which job this is and what it runs on; never what it holds."""
-    job = [
-        f"flow run {environment['PREFECT__FLOW_RUN_ID']}" if environment.get("PREFECT__FLOW_RUN_ID") else "",
-        f"Batch job {environment['AWS_BATCH_JOB_ID']}" if environment.get("AWS_BATCH_JOB_ID") else "",
-        f"attempt {environment['AWS_BATCH_JOB_ATTEMPT']}" if environment.get("AWS_BATCH_JOB_ATTEMPT") else "",
-        f"queue {environment['AWS_BATCH_JQ_NAME']}" if environment.get("AWS_BATCH_JQ_NAME") else "",
-        f"node {node.index} of {node.count}" if node else "",
-    ]
+    job = [f"{word} {environment[name]}" for word, name in _JOB_VARIABLES.items() if environment.get(name)]
     machine = [f"GPU {gpu.index}: {gpu.name}, {gpu.memory_mib or 0:,} MiB, driver {gpu.driver}" for gpu in gpus]
     return [
-        "isaaclab-flows: " + (", ".join(part for part in job if part) or "no job"),
+        "isaaclab-flows: " + (", ".join(job) or "no job"),
         *(machine or [f"No GPU in use; {os.cpu_count()} CPU cores"]),
         ", ".join([f"python {sys.version.partition(' ')[0]}", *_versions()]),
     ]
