@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -64,7 +64,6 @@ def play_round(
         active = torch.ones(inner.num_envs, dtype=torch.bool, device=device)
         totals = torch.zeros(inner.num_envs, dtype=torch.float64, device=device)
         lengths = torch.zeros(inner.num_envs, dtype=torch.long, device=device)
-        found: dict[int, Episode] = {}
         done_steps = 0
         for step in range(1, steps + 1):
             ends.active = active
@@ -75,33 +74,19 @@ def play_round(
             policy.reset(dones)
             totals += torch.where(active, rewards.to(torch.float64), 0.0)
             lengths += active
-            for index in (active & dones).nonzero().flatten().tolist():
-                found[index] = Episode(
-                    environment=index,
-                    total=float(totals[index]),
-                    length=int(lengths[index]),
-                    outcome="terminated" if bool(terminated[index]) else "timed_out",
-                    success=ends.success.get(index),
-                    terms=ends.terms.get(index, {}),
-                )
+            ended = (active & dones).nonzero().flatten()
+            outcomes: list[Outcome] = ["terminated" if t else "timed_out" for t in terminated[ended].tolist()]
+            ends.note(ended, totals, lengths, outcomes)
             active = active & ~dones
             done_steps = step
-            if not after_step(step) and len(found) == inner.num_envs:
+            if not after_step(step) and len(ends.episodes) == inner.num_envs:
                 break
         cut = active.nonzero().flatten()
         if cut.numel():
             ends.active = active
             ends.cut_short(cut)
-        for index in cut.tolist():
-            found[index] = Episode(
-                environment=index,
-                total=float(totals[index]),
-                length=int(lengths[index]),
-                outcome="truncated",
-                success=ends.success.get(index),
-                terms=ends.terms.get(index, {}),
-            )
-    return [found[index] for index in sorted(found)], done_steps
+        ends.note(cut, totals, lengths, ["truncated"] * cut.numel())
+    return [ends.episodes[index] for index in sorted(ends.episodes)], done_steps
 
 
 def core_of(env: Any) -> Any:
@@ -153,8 +138,10 @@ class _Ends:
         self._reset: Callable[[Any], Any] = inner._reset_idx
         self.active: Any = None
         """(environments,) booleans: whose first episode still runs."""
-        self.success: dict[int, float] = {}
-        self.terms: dict[int, dict[str, float]] = {}
+        self.episodes: dict[int, Episode] = {}
+        """Those that ended, by environment."""
+        self._success: dict[int, float] = {}
+        self._terms: dict[int, dict[str, float]] = {}
 
     @classmethod
     @contextmanager
@@ -167,6 +154,16 @@ class _Ends:
         finally:
             del inner._reset_idx
 
+    def note(self, environments: Any, totals: Any, lengths: Any, outcomes: Sequence[Outcome]) -> None:
+        """Keep the episodes of some environments (n,), whose totals and lengths (environments,) are complete."""
+        known = zip(
+            environments.tolist(), totals[environments].tolist(), lengths[environments].tolist(), outcomes, strict=True
+        )
+        for index, total, length, outcome in known:
+            self.episodes[index] = Episode(
+                index, total, length, outcome, self._success.get(index), self._terms.get(index, {})
+            )
+
     def cut_short(self, environments: Any) -> None:
         """End episodes as if their time had run out, so that the task judges them as it judges any other."""
         for flags in time_outs(self._inner):
@@ -178,10 +175,10 @@ class _Ends:
             return self._reset(environments)
         indices = environments.tolist()
         counted = self.active[environments.long()].tolist()
-        sums = term_sums(self._inner)
-        for index, wanted in zip(indices, counted, strict=True):
+        sums = {name: values[environments.long()].tolist() for name, values in term_sums(self._inner).items()}
+        for place, (index, wanted) in enumerate(zip(indices, counted, strict=True)):
             if wanted:
-                self.terms[index] = {name: float(values[index]) for name, values in sums.items()}
+                self._terms[index] = {name: values[place] for name, values in sums.items()}
         log = self._inner.extras.get("log")
         if isinstance(log, dict):
             # A value of an earlier reset must not be taken for this one's.
@@ -192,7 +189,7 @@ class _Ends:
         values = means.parts_of(reported, len(indices), all_counted=all(counted))
         for index, wanted, value in zip(indices, counted, values, strict=True):
             if wanted and value is not None:
-                self.success[index] = value
+                self._success[index] = value
         return result
 
 
