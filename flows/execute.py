@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from prefect import flow, get_run_logger
+from prefect import flow, get_run_logger, runtime
 
 from schemas.errors import FlowsError
 from schemas.job import Job
@@ -22,7 +22,16 @@ from tasks.publisher import Publisher
 from tasks.staging import save_outcome, take_over
 
 
-@flow(name="execute", flow_run_name="execute {job_uri}")
+def _run_name() -> str:
+    """Name a run by its job: task, library and short id."""
+    job_uri = str((runtime.flow_run.parameters or {}).get("job_uri"))
+    try:
+        return f"execute {take_over(job_uri).title}"
+    except FlowsError:
+        return f"execute {job_uri}"  # the run itself will say what is wrong with it
+
+
+@flow(name="execute", flow_run_name=_run_name)
 def execute(job_uri: str) -> Outcome:
     """Do a job's work: go on where an earlier attempt stopped, publish what is finished, judge by the artifacts.
 
