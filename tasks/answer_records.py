@@ -100,11 +100,21 @@ def _read(uri: str) -> str | None:
     try:
         return s3_client().get_object(Bucket=bucket, Key=key)["Body"].read().decode()
     except ClientError as error:
-        if error.response["Error"]["Code"] in ("NoSuchKey", "404"):
+        code = error.response["Error"]["Code"]
+        if code in ("NoSuchKey", "404") or (code == "AccessDenied" and not _exists(bucket, key)):
             return None
         raise _refused("read", uri, error) from None
     except (BotoCoreError, OSError) as error:
         raise _refused("read", uri, error) from None
+
+
+def _exists(bucket: str, key: str) -> bool:
+    """Say whether an object is there: where listing is allowed below a prefix only, S3 denies what is missing."""
+    try:
+        listed = s3_client().list_objects_v2(Bucket=bucket, Prefix=key)
+    except (BotoCoreError, ClientError):
+        return True  # then the denial stands
+    return any(entry.get("Key") == key for entry in listed.get("Contents", []))
 
 
 def _write(uri: str, text: str, *, only_if_absent: bool = False) -> bool:

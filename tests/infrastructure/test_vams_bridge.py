@@ -103,6 +103,7 @@ def bench(s3: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
         monkeypatch.setattr(bridge_lambda, "_client", clients.__getitem__)
         monkeypatch.setattr(bridge_lambda, "_prefect", lambda: _api(prefect.url))
         yield Bench(prefect, step_functions, s3)
+    monkeypatch.undo()
     for entry in s3.list_objects_v2(Bucket=BUCKET).get("Contents", []):
         s3.delete_object(Bucket=BUCKET, Key=entry["Key"])
 
@@ -161,7 +162,17 @@ def test_a_retry_with_a_new_token_finds_the_same_run_and_its_token_is_the_one_to
     assert bench.token() == "token-2"
 
 
-def test_concurrent_deliveries_converge_on_one_run_and_the_newest_token(bench: Bench) -> None:
+def test_concurrent_deliveries_converge_on_one_run_and_the_newest_token(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # moto inside this process is not made for threads: each call is atomic, as S3's are, and they still interleave.
+    lock, call = threading.Lock(), bench.s3._make_api_call
+
+    def one_at_a_time(*arguments: Any) -> Any:
+        with lock:
+            return call(*arguments)
+
+    monkeypatch.setattr(bench.s3, "_make_api_call", one_at_a_time)
     events = [vams_event(token=f"token-{n}") for n in range(6)]
     results: list[dict[str, Any]] = []
     arrivals: dict[str, float] = {}
@@ -343,6 +354,30 @@ def test_a_document_that_cannot_be_written_raises_and_the_retry_converges(
     bridge_lambda.handler(vams_event(token="token-2"))
     assert len(bench.prefect.runs) == 1
     assert bench.token() == "token-2"
+
+
+def test_a_missing_object_may_be_denied_instead_where_listing_is_bound_to_a_prefix(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = bench.s3.get_object
+
+    def denying(**parameters: Any) -> Any:
+        try:
+            return get(**parameters)
+        except ClientError:
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject") from None
+
+    monkeypatch.setattr(bench.s3, "get_object", denying)
+    assert bridge_lambda.handler(vams_event())["created"] is True
+    bench.record_answer()
+    monkeypatch.setattr(bench.s3, "list_objects_v2", lambda **_: {"Contents": [{"Key": KEY}]})
+    monkeypatch.setattr(bench.s3, "get_object", _denied)
+    with pytest.raises(BridgeError, match="AccessDenied"):
+        bridge_lambda.handler(vams_event())
+
+
+def _denied(**_: Any) -> None:
+    raise ClientError({"Error": {"Code": "AccessDenied"}}, "GetObject")
 
 
 def test_credentials_are_cached_and_read_again_when_they_are_refused() -> None:

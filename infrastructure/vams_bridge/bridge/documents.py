@@ -18,7 +18,9 @@ _MOST_TRIES = 10
 
 
 class S3Client(Protocol):
-    """The two calls of boto3's S3 client that are needed."""
+    """The calls of boto3's S3 client that are needed."""
+
+    def list_objects_v2(self, *, Bucket: str, Prefix: str) -> Any: ...  # noqa: D102, N803
 
     def get_object(self, *, Bucket: str, Key: str) -> Any: ...  # noqa: D102, N803
 
@@ -96,12 +98,17 @@ class Documents:
             answer = self.client.get_object(Bucket=self.bucket, Key=key)
             document = json.loads(answer["Body"].read())
         except Exception as error:
-            if _code(error) in ("NoSuchKey", "404"):
+            if _code(error) in ("NoSuchKey", "404") or (_code(error) == "AccessDenied" and not self._exists(key)):
                 return None, None
             raise BridgeError(
                 f"s3://{self.bucket}/{key} cannot be read: {_code(error) or type(error).__name__}."
             ) from None
         return document, answer["ETag"]
+
+    def _exists(self, key: str) -> bool:
+        """Say whether an object is there: where listing is allowed below a prefix only, S3 denies what is missing."""
+        listed = self.client.list_objects_v2(Bucket=self.bucket, Prefix=key)
+        return any(entry["Key"] == key for entry in listed.get("Contents", []))
 
     def _write(self, key: str, document: dict[str, Any], condition: dict[str, str]) -> bool:
         """Write under a condition; False where somebody else was first."""
