@@ -188,9 +188,12 @@ class Board:
         from prefect.client.orchestration import get_client
         from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
+        runs = self._runs()
+        if not runs:
+            return
         try:
             with get_client(sync_client=True) as client:
-                for run in self._runs():
+                for run in runs:
                     held = self._written.get((name, run))
                     if held is not None:
                         client.update_artifact(held, ArtifactUpdate(data=data, description=description))
@@ -209,9 +212,12 @@ class Board:
         from prefect.client.orchestration import get_client
         from prefect.exceptions import ObjectNotFound
 
+        own = self._own()
+        if not own:
+            return False
         try:
             with get_client(sync_client=True) as client:
-                for run in {*self._own(), *([self._above] if self._above else [])}:
+                for run in {*own, *([self._above] if self._above else [])}:
                     client.read_flow_run(run)
         except ObjectNotFound:
             return True
@@ -220,6 +226,7 @@ class Board:
         return False
 
     def _own(self) -> list[UUID]:
+        """Return the run that this is called in; outside of any there is nothing to show and nobody to ask."""
         from prefect.context import FlowRunContext
 
         context = FlowRunContext.get()
@@ -227,7 +234,7 @@ class Board:
 
     def _runs(self) -> list[UUID]:
         runs = self._own()
-        if self._shown_above and self._above is not None and self._above not in runs:
+        if runs and self._shown_above and self._above is not None and self._above not in runs:
             runs.append(self._above)
         return runs
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -137,7 +138,9 @@ def test_a_server_that_does_not_answer_is_told_once_and_ends_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **_: 1 / 0)
+    monkeypatch.setattr(Board, "_own", lambda self: [UUID(int=1)])
     board = Board("abc", logging.getLogger("test"))
     board.put("progress", "progress", 1.0, "x")
     board.put("progress", "progress", 2.0, "x")
+    assert not board.deleted()
     assert caplog.text.count("behind") == 1
