@@ -93,8 +93,6 @@ def results_table(outcome: Outcome) -> list[dict[str, Cell]]:
         t = outcome.training
         return [
             {
-                "task": outcome.task,
-                "library": outcome.library,
                 "iterations": f"{t.iterations} of {t.total_iterations}",
                 "final reward": _rounded(t.final_reward),
                 "best reward": _rounded(t.best_reward),

@@ -64,8 +64,8 @@ def picture(request: pytest.FixtureRequest) -> Path | None:
 
 
 def take(page: Page, folder: Path | None, name: str) -> None:
-    page.wait_for_timeout(1_000)  # drawings on a canvas are no elements that could be waited for
     if folder is not None:
+        page.wait_for_timeout(4_000)  # drawings on a canvas are no elements that could be waited for
         folder.mkdir(exist_ok=True)
         page.screenshot(path=folder / f"{name}.png")
 
