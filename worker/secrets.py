@@ -53,6 +53,8 @@ def check_environment(
         ConfigError: Names the variable (never its value) and what to do.
     """
     for name in sorted(CREDENTIALS & {key.upper() for key in environment}):
+        if name.startswith("AWS_") and _is_on_this_machine(environment.get("AWS_ENDPOINT_URL")):
+            continue  # a stand-in for AWS, such as moto, whose keys open nothing
         raise ConfigError(
             f"The credential {name} stands in the job's plain environment, where everyone who may describe jobs "
             "reads it",
@@ -88,6 +90,10 @@ def check_environment(
             where="execution_role_arn",
             remedy="Set the role that ECS reads secrets with.",
         )
+
+
+def _is_on_this_machine(url: str | None) -> bool:
+    return bool(url) and urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
 
 
 def _needed_credentials() -> list[str]:

@@ -47,7 +47,7 @@ def client(prefect_server: str) -> Iterator[SyncPrefectClient]:
 def prefect(server: str, *arguments: str) -> str:
     command = [sys.executable, "-m", "prefect", *arguments]
     environment = {**os.environ, "PREFECT_API_URL": server}
-    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=60).stdout
+    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=180).stdout
 
 
 @pytest.fixture

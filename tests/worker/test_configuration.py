@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.metadata import entry_points
 from typing import Any
 
@@ -63,6 +64,15 @@ def test_what_cannot_work_or_would_leak_is_refused_without_telling_it(
     assert caught.value.remedy
     assert "hush" not in str(caught.value)
     assert "pnu_123" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("endpoint", "fine"), [("http://127.0.0.1:5000", True), ("https://s3.example.com", False)])
+def test_only_the_keys_of_a_stand_in_on_this_machine_are_no_secret(
+    configure: Configure, endpoint: str, fine: bool
+) -> None:
+    configuration = configure(env={"AWS_ENDPOINT_URL": endpoint, "AWS_SECRET_ACCESS_KEY": "testing"})
+    with nullcontext() if fine else pytest.raises(ConfigError):
+        configuration.check()
 
 
 def test_a_jobs_environment_has_the_address_and_no_credential() -> None:
