@@ -170,18 +170,20 @@ def test_requests_without_an_answer_are_counted_once_they_are_late(observer: Mod
 
 
 def test_running_machines_of_this_deployment_are_priced(observer: ModuleType) -> None:
-    ec2 = boto3.client("ec2")
-    image = ec2.describe_images()["Images"][0]["ImageId"]
-    for owner in ("d", "d", "other"):
-        tags = [{"Key": "isaaclab-flows:deployment", "Value": owner}]
-        ec2.run_instances(
-            ImageId=image,
-            InstanceType="g6.2xlarge",
-            MinCount=1,
-            MaxCount=1,
-            TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
-        )
+    class Ec2:
+        asked: list[Any] = []
+
+        def get_paginator(self, _: str) -> Ec2:
+            return self
+
+        def paginate(self, *, Filters: list[Any]) -> list[dict[str, Any]]:
+            self.asked += Filters
+            machines = [{"InstanceType": name} for name in ("g6.2xlarge", "g6.2xlarge", "unpriced")]
+            return [{"Reservations": [{"Instances": machines}]}]
+
+    ec2 = Ec2()
     assert observer.dollars_per_hour(ec2) == pytest.approx(2 * 0.9776)
+    assert {"Name": "tag:isaaclab-flows:deployment", "Values": ["d"]} in ec2.asked
 
 
 def test_queues_are_counted_by_what_their_jobs_do(observer: ModuleType) -> None:
