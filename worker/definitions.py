@@ -12,14 +12,13 @@ import shlex
 from typing import Any
 from uuid import UUID
 
+from schemas.nodes import EXIT_TERMINATED, EXIT_UNHEALTHY_GPU
 from worker.configuration import DEFAULT_LOG_GROUP, BatchJobConfiguration
 
 RUN_ID_TAG = "prefect.io/flow-run-id"
 POOL_TAG = "prefect.io/work-pool-name"
 WORKER_TAG = "prefect.io/worker-name"
 
-RENDEZVOUS_PORT = 29400
-"""Where the nodes of a multi-node job meet on the main node; security groups must open it between them."""
 JOIN_COMMAND = "join"
 """What the image's entry point is told on every node but the main one."""
 
@@ -34,8 +33,8 @@ _MOST_JOB_NAME = 128
 # else is an error that a second try would repeat, or one that takes more to tell: the worker submits those again.
 EVALUATE_ON_EXIT: list[dict[str, str]] = [
     {"onStatusReason": "Host EC2*", "action": "RETRY"},
-    {"onExitCode": "143", "action": "RETRY"},
-    {"onExitCode": "75", "action": "RETRY"},
+    {"onExitCode": str(EXIT_TERMINATED), "action": "RETRY"},
+    {"onExitCode": str(EXIT_UNHEALTHY_GPU), "action": "RETRY"},
     {"onReason": "DockerTimeoutError*", "action": "RETRY"},
     {"onReason": "*", "action": "EXIT"},
 ]

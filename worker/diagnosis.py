@@ -17,6 +17,7 @@ from schemas.errors import (
     OutOfMemoryError,
     SimulatorError,
 )
+from schemas.nodes import EXIT_TERMINATED, EXIT_UNHEALTHY_GPU
 from worker.states import BatchJob
 
 CANCEL_REASON = "Cancelled in Prefect"
@@ -142,8 +143,6 @@ _COMMAND_CODES = {
     126: ("The job's command cannot be executed", "Check the command and the image's file permissions."),
     127: ("The job's command was not found in the image", "Check that Prefect is installed in the image."),
 }
-_UNHEALTHY_GPU = 75
-"""With it the image's entry point refuses a machine."""
 _PLAIN_REASONS = re.compile(r"^(Essential container in task exited|Task stopped)?$", re.IGNORECASE)
 
 
@@ -209,22 +208,22 @@ def _error(job: BatchJob) -> FlowsError:
         return cause.error(f"{cause.what}: {words}", where=where, remedy=cause.remedy)
     code = job.exit_code
     plain = bool(_PLAIN_REASONS.match(job.status_reason))
-    if not plain and code in (None, 137, 143):
+    if not plain and code in (None, 137, EXIT_TERMINATED):
         return CancelledError(
             f"The job was terminated from outside Prefect: {job.status_reason}",
             where=where,
             remedy="Ask who did; a rerun goes on from the last checkpoint.",
         )
-    if code in (None, 137, 143):
+    if code in (None, 137, EXIT_TERMINATED):
         how = "no exit code" if code is None else f"exit code {code}: killed from outside the container"
         return InfrastructureLostError(
             f"The container was lost ({how})",
             where=where,
             remedy="Run it again: it goes on from its last checkpoint.",
         )
-    if code == _UNHEALTHY_GPU:
+    if code == EXIT_UNHEALTHY_GPU:
         return InfrastructureLostError(
-            "The machine's GPU is broken (exit code 75)", where=where, remedy="Run it again: elsewhere it may go."
+            f"The machine's GPU is broken (exit code {code})", where=where, remedy="Run it again: elsewhere it may go."
         )
     if code in _COMMAND_CODES:
         what, remedy = _COMMAND_CODES[code]

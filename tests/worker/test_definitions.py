@@ -14,7 +14,6 @@ from tests.worker.conftest import RUN_ID
 from worker.configuration import BatchJobConfiguration
 from worker.definitions import (
     EVALUATE_ON_EXIT,
-    RENDEZVOUS_PORT,
     definition_name,
     job_definition,
     job_name,
@@ -142,7 +141,6 @@ def test_the_main_node_runs_the_flow_and_the_others_join(configure: Configure) -
     assert others["container"]["command"] == ["join"]
     for part in (main, others):
         assert {"type": "GPU", "value": "4"} in part["container"]["resourceRequirements"]
-    assert RENDEZVOUS_PORT == 29400
 
 
 def test_every_node_gets_the_environment_and_the_definition_serves_every_run(configure: Configure) -> None:
