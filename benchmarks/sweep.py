@@ -143,7 +143,7 @@ def measure_overhead(rows: int, per_job: int) -> None:
         )
 
     sweeps.orchestrate = stub
-    with tempfile.TemporaryDirectory() as scratch, prefect_test_harness():
+    with tempfile.TemporaryDirectory() as scratch, prefect_test_harness(server_startup_timeout=300):
         checkpoints = Path(scratch) / "checkpoints"
         checkpoints.mkdir()
         for number in range(rows):

@@ -20,16 +20,21 @@ END_CHILDREN_SECONDS = 120.0
 
 
 @flow(name="handle-error", flow_run_name="handle error of {failed_run_id}")
-def handle_error(failed_run_id: str) -> None:
+def handle_error(failed_run_id: str, only_if_ended: bool = False) -> None:
     """Finish for a run that could not do so itself: its process was killed, its machine lost, or it was cancelled.
 
     An automation starts this for every run that crashed, failed or was cancelled; running it again changes nothing.
 
     Args:
         failed_run_id: The flow run, by its id or as an event names it.
+        only_if_ended: Leave a run alone that is at work again: somebody retried it before this began. Off takes a run
+            that is still Running for dead.
     """
     logger = get_run_logger()
     run = find_run(failed_run_id)
+    if only_if_ended and run.state is not None and not run.state.is_final():
+        logger.info("%s is at work again: nothing to do", run.name)
+        return
     request = _request_of(run.parameters.get("request_uri"), attempt_of(run))
     job = known_job(request) if request is not None else None
     outcome = load_outcome(job) if job is not None else None
