@@ -10,6 +10,7 @@ from prefect.deployments import run_deployment
 from schemas.errors import CancelledError, FlowsError, InfrastructureLostError
 from schemas.job import Job
 from schemas.outcome import Outcome
+from schemas.placement import place
 from schemas.settings import settings
 from tasks.staging import job_uri, load_outcome
 
@@ -49,12 +50,15 @@ def execute_remotely(job: Job, deployment: str) -> Outcome:
 
 
 def _start(job: Job, deployment: str, number: int) -> FlowRun:
+    queues = settings().queues
     return run_deployment(  # type: ignore[return-value]
         deployment,
         parameters={"job_uri": job_uri(job)},
         flow_run_name=f"execute {job.title}",
         idempotency_key=f"{job.job_id}:{number}",
         tags=[f"job:{job.job_id}"],
+        # On Batch: the queue of the machines that have its GPUs, and what really fits one of them.
+        job_variables=dict(place(job.config.compute_config, queues).job_variables()) if queues else None,
         timeout=0,
     )
 

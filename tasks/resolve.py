@@ -17,7 +17,8 @@ from schemas.config import (
 )
 from schemas.errors import ConfigError, InputMissingError
 from schemas.instances import price_of
-from schemas.job import CheckpointSource, Job
+from schemas.job import CheckpointSource, Job, Price
+from schemas.placement import place
 from schemas.request import Request
 from schemas.settings import settings
 from schemas.task_names import installed_name, require_task
@@ -73,10 +74,21 @@ def resolve(request: Request) -> Job:
         device=device,
         user=request.user,
         labels=request.labels,
-        price=price_of(kind_of_machine) if (kind_of_machine := settings().instance_type) else None,
+        price=_price(config),
         again=request.again,
         warnings=tuple(warnings),
     )
+
+
+def _price(config: JobConfig) -> Price | None:
+    """Return what the machine that the job will get costs; on a deployment's queues it must exist.
+
+    Raises:
+        ConfigError: The deployment has no such machine.
+    """
+    queues = settings().queues
+    machine = place(config.compute_config, queues).machine.name if queues else settings().instance_type
+    return price_of(machine) if machine else None
 
 
 def _configuration(request: Request) -> tuple[JobConfig, str | None, str | None]:
@@ -160,12 +172,12 @@ def _discovered(config: EvaluationJobConfig, config_uri: str, asset: str | None)
     """Return the highest-numbered checkpoint of the library beside the config file, else in the asset."""
     wanted = config.training_config.rl_library
     places = dict.fromkeys([split_uri(config_uri)[0], asset or _asset_root(config_uri)])
-    for place in places:
-        sizes = {f.path: f.size for f in storage_at(place).files() if is_checkpoint(f.path)}
+    for root in places:
+        sizes = {f.path: f.size for f in storage_at(root).files() if is_checkpoint(f.path)}
         fitting = [p for p in sizes if sizes[p] and library_of(p) in (wanted, None)]
         numbered = [p for p in newest_first(fitting) if iteration_of(p) is not None]
         if numbered:
-            return CheckpointSource(uri=join_uri(place, numbered[0]), found_by="discovery", size=sizes[numbered[0]])
+            return CheckpointSource(uri=join_uri(root, numbered[0]), found_by="discovery", size=sizes[numbered[0]])
     raise InputMissingError(
         f"No checkpoint of {wanted} was found beside the configuration",
         where=", ".join(places),
