@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,9 +80,16 @@ class Studio:
             headers={"Content-Type": "application/json"},
             method=method,
         )
-        with urllib.request.urlopen(request, timeout=30) as response:
-            content = response.read()
-        return json.loads(content) if content else None
+        for attempt in range(5):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as response:
+                    content = response.read()
+                return json.loads(content) if content else None
+            except urllib.error.HTTPError as error:
+                if error.code != 503 or attempt == 4:  # SQLite was locked: Prefect asks to be asked again
+                    raise
+                time.sleep(1)
+        raise AssertionError
 
     def start(self, deployment: str, parameters: dict[str, Any]) -> str:
         """Start a run of a deployment (`flow/name`); return its id."""
