@@ -1,0 +1,121 @@
+"""`isaaclab-flows run`, as a user runs it: a real training, a stop half-way, going on, and a second call."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.system.conftest import ROOT
+
+CONFIG = ROOT / "examples/cartpole/training/cartpole-laptop-training-config.json"
+pytestmark = [pytest.mark.isaaclab, pytest.mark.timeout(900)]
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("outputs")
+
+
+def command(output: Path, *more: str) -> list[str]:
+    options = ["--output", str(output), "--device", "cpu", "--set", "trainingConfig.maxIterations=14"]
+    options += ["--set", "trainingConfig.numEnvs=32", "--set", "outputConfig.checkpointInterval=3"]
+    return [sys.executable, "-m", "cli.main", "run", str(CONFIG), *options, *more]
+
+
+def environment(output: Path) -> dict[str, str]:
+    names = {"PREFECT_HOME": str(output / ".prefect"), "PYTHONPATH": str(ROOT)}
+    return {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | names
+
+
+def test_ctrl_c_keeps_what_was_saved_and_the_same_job_goes_on(output: Path) -> None:
+    run = subprocess.Popen(
+        command(output), env=environment(output), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert run.stderr is not None
+    seen = ""
+    for line in run.stderr:
+        seen += line
+        if line.startswith("Iteration 6"):
+            break
+    run.send_signal(signal.SIGINT)
+    _, rest = run.communicate(timeout=240)
+    seen += rest
+    assert run.returncode == 130, seen
+    found = re.search(r"Job (\S+),", seen)
+    assert found, seen
+    job = found[1]
+    assert f"--job {job}" in seen, "it says how to go on"
+    assert list((output / job / "checkpoints").glob("model_*.pt")), "what was saved was published"
+
+    again = subprocess.run(
+        command(output, "--job", job),
+        env=environment(output),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert again.returncode == 0, again.stderr
+    assert "14 of 14 iterations" in again.stdout
+    with (output / job / "metrics.csv").open() as file:
+        assert [int(row["iteration"]) for row in csv.DictReader(file)] == list(range(14))
+    summary = json.loads((output / job / "summary.json").read_text())
+    assert summary["status"] == "succeeded"
+    assert summary["training"]["recoveries"] == 1
+    names = {p.relative_to(output / job).as_posix() for p in (output / job).rglob("*") if p.is_file()}
+    assert {
+        "checkpoints/model_13.pt",
+        "exported/policy.onnx",
+        "exported/policy.pt",
+        "learning-curve.png",
+        "metrics.csv",
+        "params/agent.yaml",
+        "params/env.yaml",
+        "simulator-001.txt",
+        "summary.json",
+        "training-config.json",
+    } <= names
+    assert any(name.startswith("tensorboard/") for name in names)
+
+    started = time.monotonic()
+    third = subprocess.run(
+        command(output, "--job", job),
+        env=environment(output),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert third.returncode == 0, third.stderr
+    assert "14 of 14 iterations" in third.stdout, (
+        f"a finished job returns its result ({time.monotonic() - started:.0f} s)"
+    )
+    assert "Training" not in third.stderr, "and starts nothing"
+
+
+def test_the_orchestrating_side_installs_and_imports_without_torch_and_isaac_lab(tmp_path: Path) -> None:
+    uv = [sys.executable, "-m", "uv"]
+    environment = tmp_path / "venv"
+    subprocess.run([*uv, "venv", "--quiet", "--python", sys.executable, str(environment)], check=True)
+    install = [*uv, "pip", "install", "--quiet", "--python", str(environment / "bin/python")]
+    subprocess.run([*install, "--require-hashes", "-r", str(ROOT / "requirements/orchestrator.txt")], check=True)
+    script = (
+        "import importlib.util, pkgutil, cli, flows, tasks, schemas, worker\n"
+        "assert not [n for n in ('torch', 'isaaclab', 'gymnasium', 'warp') if importlib.util.find_spec(n)]\n"
+        "for package in (cli, flows, tasks, schemas, worker):\n"
+        "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
+        "        if not module.name.endswith('__main__'):\n"
+        "            importlib.import_module(module.name)\n"
+    )
+    subprocess.run([str(environment / "bin/python"), "-c", script], check=True, cwd=ROOT)
