@@ -65,7 +65,7 @@ def test_a_training_and_then_the_evaluation_of_its_checkpoint_come_back_to_vams(
         inputS3AssetFilePath=f"s3://{ASSETS}/xAsset/training/cartpole 1-training-config.json",
         inputMetadata=metadata(**{"isaaclab.trainingConfig.numEnvs": "32"}),
     )
-    ended = training.wait(400)
+    ended = training.wait(600)
     assert ended.status == "SUCCEEDED", (ended.error, ended.cause)
     _check_training(vams, training.body, training.job_id, ended.output or {})
 
@@ -74,7 +74,7 @@ def test_a_training_and_then_the_evaluation_of_its_checkpoint_come_back_to_vams(
     inner = {**EVALUATION["trainingConfig"], "checkpointPath": checkpoint}
     vams.upload("evaluation/cartpole-evaluation-config.json", {**EVALUATION, "trainingConfig": inner})
     evaluation = vams.start(kind="evaluation")
-    ended = evaluation.wait(400)
+    ended = evaluation.wait(600)
     assert ended.status == "SUCCEEDED", (ended.error, ended.cause)
     _check_evaluation(vams, evaluation.body, evaluation.job_id, checkpoint)
 

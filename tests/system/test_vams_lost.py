@@ -48,7 +48,7 @@ def started(lab: World, order: Order) -> tuple[Any, Any]:
         running = [run for run in runs if run.state and run.state.is_running()]
         return running if len(running) == 2 and _held(lab, order.job_id) else None
 
-    pipeline, execute = wait_for("a running execute", both, seconds=240)
+    pipeline, execute = wait_for("a running execute", both, seconds=600)
     assert "vams" in pipeline.tags
     return pipeline, execute
 
@@ -65,14 +65,14 @@ def ended(lab: World, run_id: Any) -> Any:
 
 
 def test_a_killed_pipeline_is_noticed_its_job_ended_vams_told_and_the_retry_goes_on(lab: World) -> None:
-    order = lab.start(timeout=400, heartbeat=200)
+    order = lab.start(timeout=1500, heartbeat=600)
     pipeline, execute = started(lab, order)
     os.kill(_pid_of(pipeline), signal.SIGKILL)
-    first = wait_for("the handler's answer", lambda: order.execution.attempts[0].result, seconds=240)
+    first = wait_for("the handler's answer", lambda: order.execution.attempts[0].result, seconds=600)
     assert first["error"] == "isaaclab.infrastructure_lost"
     assert "goes on from the last checkpoint" in first["cause"]
     (lab.folder / "hold").unlink()
-    execution = order.wait(300)
+    execution = order.wait(600)
     assert execution.status == "SUCCEEDED", (execution.error, execution.cause)
     assert [attempt.by_token for attempt in execution.attempts] == [True, True]
     assert ended(lab, pipeline.id).is_crashed()
@@ -83,15 +83,15 @@ def test_a_killed_pipeline_is_noticed_its_job_ended_vams_told_and_the_retry_goes
 def test_a_run_cancelled_in_prefect_answers_that_it_was_cancelled_and_ends_the_job(lab: World) -> None:
     from prefect.states import Cancelling
 
-    order = lab.start(timeout=400, heartbeat=200, retries=0)
+    order = lab.start(timeout=1500, heartbeat=600, retries=0)
     pipeline, execute = started(lab, order)
     with client_of(lab.prefect_url) as client:
         client.set_flow_run_state(pipeline.id, Cancelling())
-    execution = order.wait(240)
+    execution = order.wait(600)
     assert execution.status == "FAILED"
     assert execution.error == "isaaclab.cancelled"
     assert "cancelled by somebody in Prefect" in execution.cause
-    wait_for("the job's end", lambda: ended(lab, execute.id), seconds=120)
+    wait_for("the job's end", lambda: ended(lab, execute.id), seconds=300)
     (lab.folder / "hold").unlink()
     _no_secrets(lab, order)
 
