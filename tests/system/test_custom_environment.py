@@ -130,7 +130,7 @@ def assert_same_episodes(one: str, other: str) -> None:
         for name in left:
             exact = name in ("round", "environment", "length", "outcome", "success")
             assert (left[name] if exact else float(left[name])) == (
-                right[name] if exact else pytest.approx(float(right[name]), abs=1e-3)
+                right[name] if exact else pytest.approx(float(right[name]), abs=1e-4)
             ), name
 
 
