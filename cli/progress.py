@@ -42,8 +42,9 @@ def watch(job: Job, *, verbose: bool) -> Iterator[None]:
 
 def _follow(folder: JobFolder, display: PlainDisplay | LiveDisplay, stop: threading.Event) -> None:
     tails: dict[int, EventTail] = {}
-    # Attempts of an earlier run of the same job are history, not progress.
-    for attempt in folder.attempts()[:-1]:
+    # Attempts of an earlier run of the same job are history, not progress; one that was started early is not.
+    attempts = folder.attempts()
+    for attempt in attempts if folder.outcome_file.exists() else attempts[:-1]:
         tails[attempt.number] = EventTail(attempt.progress_file)
         list(tails[attempt.number].new())
     last = False
