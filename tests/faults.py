@@ -20,7 +20,10 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
             f"{EVENT}::test_any_event_is_either_a_request_or_refused",
         ),
     ),
-    2: ("a failure before the job runs is not reported", (MATRIX,)),
+    2: (
+        "a failure before the job runs is not reported",
+        (f"{LOST}::test_a_run_cancelled_in_prefect_answers_that_it_was_cancelled_and_ends_the_job", MATRIX),
+    ),
     3: (
         "a failed training exits without a callback",
         (f"{VAMS}::test_failure_is_answered_with_one_sentence_that_says_what_where_and_what_to_do", MATRIX),
@@ -165,7 +168,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
     ),
     24: (
         "fixed names: one deployment per account and region",
-        (f"{EVENT}::test_the_registration_says_which_kind_of_job",),
+        ("infrastructure/test_names_and_settings.py::test_two_deployments_in_one_account_do_not_collide",),
     ),
     25: (
         "metadata travels in the container command, which has an 8 KB limit",
@@ -178,7 +181,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         "no logs of the orchestration; the checkpoints' file system goes with the stack; no tests",
         (
             "worker/test_logs.py::test_lines_arrive_once_and_in_order_while_the_container_runs",
-            "tasks/test_clean_up.py::test_a_live_job_stays_however_old_and_large",
+            "infrastructure/test_data_stack.py::test_the_file_system_is_encrypted_elastic_backed_up_and_kept",
         ),
     ),
 }
