@@ -119,7 +119,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         "torchrun without --distributed, one process a node, its port closed, every rank reports success",
         (
             "schemas/test_nodes.py::test_every_node_starts_the_same_torchrun_at_the_main_nodes_address",
-            "container/test_runner.py::test_only_the_first_of_distributed_processes_writes",
+            "container/test_runner.py::test_of_distributed_processes_the_first_writes_the_result",
         ),
     ),
     18: (
