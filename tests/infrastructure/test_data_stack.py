@@ -10,9 +10,9 @@ import pytest
 
 from infrastructure import names
 from infrastructure.config import check_config
+from schemas.nodes import RENDEZVOUS_PORT
 from tests.infrastructure.conftest import Deployment, Template, example
 from tests.infrastructure.templates import Resolver
-from worker.definitions import RENDEZVOUS_PORT
 
 
 def _ingress(deployment: Deployment) -> list[tuple[str, str, int, int]]:
