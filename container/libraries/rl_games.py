@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _EXTRA = "isaaclab_flows"
 """Key of what this project adds to a checkpoint; rl_games ignores it."""
 _COMPILED = "_orig_mod."
+_FEWEST_MINIBATCHES = 4
 _NORMALISED_LIMIT = 5.0
 """rl_games clips normalised observations to this."""
 
@@ -295,10 +296,15 @@ def _set_step_counter(session: Session, steps: int) -> None:
 
 
 def _fit_minibatches(config: dict[str, Any], *, batch: int) -> None:
-    """Lower a minibatch size that does not divide the batch to the next one that does; rl_games would refuse."""
+    """Lower a minibatch size that does not divide the batch; rl_games would refuse.
+
+    At least four minibatches remain, as in the other libraries: with a single one a small batch gives
+    too few updates to learn from.
+    """
     size = config.get("minibatch_size")
     if size and batch % size:
-        config["minibatch_size"] = next(n for n in range(min(size, batch), 0, -1) if batch % n == 0)
+        most = min(size, max(1, batch // _FEWEST_MINIBATCHES))
+        config["minibatch_size"] = next(n for n in range(most, 0, -1) if batch % n == 0)
 
 
 def _plain(value: Any) -> Any:
