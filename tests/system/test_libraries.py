@@ -1,4 +1,4 @@
-"""rl_games and skrl train Cartpole in two processes, the second going on where the first ended; skrl to success."""
+"""rl_games and skrl train Cartpole to success in two processes, the second going on where the first ended."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ pytestmark = pytest.mark.isaaclab
 
 FIRST, SECOND = 2, 4
 """Iterations of the two checkpoints that are compared."""
+# Isaac Lab's own minibatches are made for thousands of environments.
+OVERRIDES = {"rl_games": ("agent.params.config.minibatch_size=1024",), "skrl": ()}
 
 
 def _rl_games(state: dict[str, Any]) -> dict[str, float]:
@@ -35,25 +37,24 @@ def _skrl(state: dict[str, Any]) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("library", "total", "names", "success", "least", "progress"),
+    ("library", "total", "names", "success", "progress"),
     [
         (
             "rl_games",
-            8,
-            ("last_cartpole_direct_ep_2.pth", "last_cartpole_direct_ep_4.pth", "last_cartpole_direct_ep_8.pth"),
+            55,
+            ("last_cartpole_direct_ep_2.pth", "last_cartpole_direct_ep_4.pth", "last_cartpole_direct_ep_55.pth"),
             "Episode/Metrics/success_rate",
-            0.0,
             _rl_games,
         ),
-        ("skrl", 50, ("agent_64.pt", "agent_128.pt", "agent_1600.pt"), "Metrics/success_rate", 0.9, _skrl),
+        ("skrl", 50, ("agent_64.pt", "agent_128.pt", "agent_1600.pt"), "Metrics/success_rate", _skrl),
     ],
 )
-def test_a_library_resumes_where_it_ended_and_trains(
-    library: str, total: int, names: tuple[str, str, str], success: str, least: float, progress: Any, tmp_path: Path
+def test_a_library_resumes_where_it_ended_and_trains_to_success(
+    library: str, total: int, names: tuple[str, str, str], success: str, progress: Any, tmp_path: Path
 ) -> None:
     import torch
 
-    order: dict[str, Any] = {"library": library, "num_envs": 256}
+    order: dict[str, Any] = {"library": library, "num_envs": 256, "hydra_overrides": OVERRIDES[library]}
     first = Child.start(tmp_path, training=training(FIRST, interval=FIRST), **order)
     checkpoints = tmp_path / "run" / "checkpoints"
     assert first.success().last_checkpoint == str(checkpoints / names[0])
@@ -75,7 +76,7 @@ def test_a_library_resumes_where_it_ended_and_trains(
 
     rates = curve(tmp_path, success)
     assert sorted(rates) == list(range(total))
-    assert max(list(rates.values())[-10:]) >= least
+    assert max(list(rates.values())[-10:]) > 0.9
 
     check = json.loads((tmp_path / "run" / "exported" / "check.json").read_text())
     assert check["checkpoint"] == names[2]
