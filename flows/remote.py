@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prefect import get_run_logger
 from prefect.deployments import run_deployment
@@ -10,7 +10,7 @@ from prefect.deployments import run_deployment
 from schemas.errors import CancelledError, FlowsError, InfrastructureLostError
 from schemas.job import Job
 from schemas.outcome import Outcome
-from schemas.placement import place
+from schemas.placement import Queues, place
 from schemas.settings import settings
 from tasks.staging import job_uri, load_outcome
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
 
 MOST_RUNS = 1_000
+BACKSTOP_SECONDS = 1_800
 
 
 def execute_remotely(job: Job, deployment: str) -> Outcome:
@@ -50,17 +51,31 @@ def execute_remotely(job: Job, deployment: str) -> Outcome:
 
 
 def _start(job: Job, deployment: str, number: int) -> FlowRun:
-    queues = settings().queues
     return run_deployment(  # type: ignore[return-value]
         deployment,
         parameters={"job_uri": job_uri(job)},
         flow_run_name=f"execute {job.title}",
         idempotency_key=f"{job.job_id}:{number}",
         tags=[f"job:{job.job_id}"],
-        # On Batch: the queue of the machines that have its GPUs, and what really fits one of them.
-        job_variables=dict(place(job.config.compute_config, queues).job_variables()) if queues else None,
+        job_variables=job_variables(job, settings().queues),
         timeout=0,
     )
+
+
+def job_variables(job: Job, queues: Queues | None) -> dict[str, Any] | None:
+    """Return what one job asks of its work pool; None where the pool's own values count.
+
+    On Batch: the queue of the machines that have its GPUs, what really fits one of them, and an end for a container
+    whose supervisor no longer keeps its own time limit.
+
+    Raises:
+        ConfigError: The deployment has no such machines.
+    """
+    if queues is None:
+        return None
+    compute = job.config.compute_config
+    limit = 60 * compute.timeout_minutes + BACKSTOP_SECONDS
+    return {**place(compute, queues).job_variables(), "timeout_seconds": limit}
 
 
 def _wait(job: Job, deployment: str, number: int) -> FlowRun:

@@ -39,6 +39,7 @@ ECS_IMAGE_CLEANUP_INTERVAL=30m
 ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION=10m
 ECS_AWSVPC_BLOCK_IMDS=true
 ECS_ENABLE_SPOT_INSTANCE_DRAINING=true
+ECS_CONTAINER_STOP_TIMEOUT=110s
 END
 mkdir -p /opt/aws/amazon-cloudwatch-agent/etc
 cat >/opt/aws/amazon-cloudwatch-agent/etc/gpu.json <<'END'

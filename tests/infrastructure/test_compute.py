@@ -149,6 +149,7 @@ def test_machines_are_encrypted_and_keep_their_role_to_themselves(deployment: De
     assert data["MetadataOptions"]["HttpPutResponseHopLimit"] == 1
     user_data = Resolver(deployment)(data["UserData"])
     assert "ECS_IMAGE_PULL_BEHAVIOR=prefer-cached" in user_data
+    assert "ECS_CONTAINER_STOP_TIMEOUT=110s" in user_data, "a Spot machine has two minutes to save"
     assert user_data.startswith("MIME-Version: 1.0\n"), "Batch merges user data of this kind only"
     for environment in _environments(deployment).values():
         assert environment["ComputeResources"]["Ec2Configuration"] == [{"ImageType": "ECS_AL2023_NVIDIA"}]
