@@ -51,7 +51,7 @@ def simulate(folder: Path, archive: Path, **order: Any) -> SimulatorResult:
         result_file=str(folder / "result.json"),
         custom_environment=str(archive),
         custom_environment_folder=str(folder / "environment"),
-        **({"task": TASK, "num_envs": ENVIRONMENTS, "seed": 7} | order),
+        **({"task": TASK, "num_envs": ENVIRONMENTS, "seed": 42} | order),
     )
     path = folder / "order.json"
     path.write_text(job.model_dump_json(by_alias=True))
@@ -79,7 +79,7 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 @pytest.fixture(scope="module")
 def upright(tmp_path_factory: pytest.TempPathFactory, archives: dict[str, Path]) -> Upright:
     folder = tmp_path_factory.mktemp("upright")
-    order = TrainingOrder(max_iterations=40, checkpoint_interval=20)
+    order = TrainingOrder(max_iterations=80, checkpoint_interval=40)
     result = simulate(folder, archives["zip"], num_envs=256, training=order)
     assert result.error is None, result.error
     assert result.registered_tasks == (TASK,)
