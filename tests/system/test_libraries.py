@@ -46,7 +46,7 @@ def _skrl(state: dict[str, Any]) -> dict[str, float]:
             "Episode/Metrics/success_rate",
             _rl_games,
         ),
-        ("skrl", 50, ("agent_64.pt", "agent_128.pt", "agent_1600.pt"), "Metrics/success_rate", _skrl),
+        ("skrl", 70, ("agent_64.pt", "agent_128.pt", "agent_2240.pt"), "Metrics/success_rate", _skrl),
     ],
 )
 def test_a_library_resumes_where_it_ended_and_trains_to_success(
