@@ -13,7 +13,7 @@ import pytest
 
 from tests.system.conftest import CHROMIUM, ROOT, wait_until
 from tests.system.studio import Studio
-from tests.system.test_studio import SWEEP, train
+from tests.system.test_studio import train
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -142,36 +142,3 @@ def test_progress_image_and_tables_of_a_training_show(page: Page, studio: Studio
     open_artifact(page, studio, run_id, "results")
     page.get_by_text("final reward").first.wait_for()
     take(page, picture, "artifact-results")
-
-
-def test_the_retry_button_of_a_failed_run_goes_on(page: Page, studio: Studio, picture: Path | None) -> None:
-    run_id = studio.start(
-        "train/isaaclab-training",
-        {"num_envs": 16, "max_iterations": 20, "device": "cpu", "keep": {"checkpoint_interval": 1}},
-    )
-    checkpoints = studio.outputs / ".jobs" / run_id / "run/checkpoints"
-    wait_until("a second checkpoint", lambda: len(list(checkpoints.glob("*.pt"))) >= 2, seconds=400)
-    for process in studio.simulators():
-        process.kill()
-    assert studio.wait(run_id)["state_type"] == "FAILED"
-    page.goto(f"/runs/flow-run/{run_id}")
-    page.get_by_text("Failed").first.wait_for()
-    take(page, picture, "run-failed")
-    page.get_by_role("button", name="Retry").first.click()
-    page.get_by_role("button", name="Retry").last.click()
-    wait_until("the retry", lambda: studio.run(run_id)["run_count"] > 1, seconds=120)
-    assert studio.wait(run_id)["state_type"] == "COMPLETED", studio.logs()
-    assert len(list((studio.outputs / ".jobs" / run_id / "attempts").iterdir())) == 2
-
-
-def test_a_sweeps_leaderboard_shows(page: Page, studio: Studio, picture: Path | None) -> None:
-    name = "Browser"
-    run_id = studio.start("evaluation-sweep/evaluation-sweep", SWEEP | {"name": name, "checkpoints": [train(studio)]})
-    assert studio.wait(run_id)["state_type"] == "COMPLETED", studio.logs()
-    open_artifact(page, studio, run_id, "leaderboard-browser")
-    page.get_by_text(f"Leaderboard of {name}").first.wait_for()
-    page.get_by_text("vs best").first.wait_for()
-    take(page, picture, "sweep-leaderboard")
-    open_artifact(page, studio, run_id, "iterations-isaac-cartpole-direct-browser")
-    page.locator("img[src^='data:image/png']").first.wait_for()
-    take(page, picture, "sweep-iterations")
