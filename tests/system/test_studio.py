@@ -81,9 +81,10 @@ def test_a_training_ends_completed_and_shows_what_came_out(studio: Studio) -> No
     assert run["name"] == f"Isaac-Cartpole-Direct · rsl_rl · {run_id[:8]}"
     shown = studio.artifacts(run_id)
     assert shown["progress"]["data"] == 100
-    assert "4 of 4 iterations" in shown["summary"]["data"]
+    total = run["parameters"]["max_iterations"]
+    assert f"{total} of {total} iterations" in shown["summary"]["data"]
     assert shown["learning-curve"]["data"].startswith("data:image/png;base64,")
-    assert json.loads(shown["results"]["data"])[0]["iterations"] == "4 of 4"
+    assert json.loads(shown["results"]["data"])[0]["iterations"] == f"{total} of {total}"
     assert f"/{run_id}/metrics.csv" in shown["outputs"]["data"]
     assert (studio.outputs / run_id / "checkpoints").is_dir()
 
