@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cli.console import console
 from schemas.simulator import EvaluationEvent, IterationEvent, SimulatorEvent, StageEvent, WarningEvent
-from tasks.job_folder import JobFolder, folder_of
+from tasks.job_folder import Attempt, JobFolder, folder_of
 from tasks.progress import STAGE_WORDS, duration, iteration_line, number, seconds_left
 from tasks.simulator import EventTail
 
@@ -30,7 +30,10 @@ def watch(job: Job, *, verbose: bool) -> Iterator[None]:
     display = PlainDisplay(out) if verbose or not out.is_terminal else LiveDisplay(out)
     stop = threading.Event()
     folder = folder_of(job)
-    thread = threading.Thread(target=_follow, args=(folder, display, stop), name="progress-display", daemon=True)
+    history = {_identity(attempt) for attempt in folder.attempts()}
+    thread = threading.Thread(
+        target=_follow, args=(folder, history, display, stop), name="progress-display", daemon=True
+    )
     with display:
         thread.start()
         try:
@@ -40,20 +43,25 @@ def watch(job: Job, *, verbose: bool) -> Iterator[None]:
             thread.join(5)
 
 
-def _follow(folder: JobFolder, display: PlainDisplay | LiveDisplay, stop: threading.Event) -> None:
-    tails: dict[int, EventTail] = {}
-    # Attempts of an earlier run of the same job are history, not progress; one that was started early is not.
-    attempts = folder.attempts()
-    for attempt in attempts if folder.outcome_file.exists() else attempts[:-1]:
-        tails[attempt.number] = EventTail(attempt.progress_file)
-        list(tails[attempt.number].new())
+def _identity(attempt: Attempt) -> tuple[int, int]:
+    """Tell an attempt from one of the same number in a job that was begun anew."""
+    return attempt.number, attempt.folder.stat().st_ino
+
+
+def _follow(
+    folder: JobFolder, history: set[tuple[int, int]], display: PlainDisplay | LiveDisplay, stop: threading.Event
+) -> None:
+    tails: dict[tuple[int, int], EventTail] = {}
     last = False
     while not last:
         last = stop.wait(LOOK_EVERY_SECONDS)
         for attempt in folder.attempts():
-            tail = tails.setdefault(attempt.number, EventTail(attempt.progress_file))
-            for event in tail.new():
-                display.show(event)
+            with contextlib.suppress(FileNotFoundError):  # thrown away between two looks
+                key = _identity(attempt)
+                if key not in history:
+                    tail = tails.setdefault(key, EventTail(attempt.progress_file))
+                    for event in tail.new():
+                        display.show(event)
 
 
 class PlainDisplay:

@@ -83,7 +83,7 @@ def perform(options: RunOptions) -> Outcome | int:
     # Whoever ends this program means the job: a signal is a Ctrl-C.
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        with _simulator_started_early(job), watch(job, verbose=options.verbose):
+        with watch(job, verbose=options.verbose), _simulator_started_early(job):
             return _pipeline(document)
     except FlowsError as error:
         show_error(error)
@@ -154,24 +154,30 @@ def prepare_prefect(*, verbose: bool) -> None:
 
 @contextlib.contextmanager
 def _simulator_started_early(job: Job) -> Iterator[None]:
-    """Let the simulator import while Prefect's server starts, where the work is done on this machine."""
+    """Let the simulator work while Prefect's server starts, where the work is done on this machine."""
     from tasks.job_folder import folder_of
     from tasks.machine import require_simulator
-    from tasks.simulator import started_early
+    from tasks.start import started_early
 
     finished = folder_of(job).load_outcome()
-    if settings().execute_deployment is not None or (finished and finished.status == "succeeded" and not job.again):
+    done = finished is not None and finished.status == "succeeded" and not job.again
+    if settings().execute_deployment is not None or done:
         yield
         return
     require_simulator()
-    with started_early(folder_of(job)):
+    with started_early(job, folder_of(job)):
         yield
 
 
 def _pipeline(document: str) -> Outcome:
+    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
     from flows.pipeline import pipeline
 
-    return pipeline(document)
+    # The end of a flow waits up to a second for its heartbeat, which nobody hears where the server is our own.
+    lonely = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if PREFECT_API_URL.value() is None else {}
+    with temporary_settings(lonely):
+        return pipeline(document)
 
 
 def _say_how_to_go_on(job: Job, options: RunOptions) -> None:

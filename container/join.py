@@ -14,12 +14,13 @@ from typing import Final
 from pydantic import ValidationError
 
 from schemas.errors import ConfigError
-from schemas.nodes import EXIT_TERMINATED, Call, Node, call_file, torchrun_command
+from schemas.nodes import EXIT_TERMINATED, Call, Departure, Node, call_file, departure_file, torchrun_command
 from schemas.settings import settings
 
 POLL_SECONDS: Final = 1.0
 CALL_SECONDS: Final = 3600.0
 """Longest wait for a call: the main node may first fetch checkpoints and packages; when it dies, Batch ends the job."""
+_TAIL_LINES: Final = 30
 
 
 def join(node: Node, *, say: Callable[[str], None], call_seconds: float = CALL_SECONDS) -> int:
@@ -49,6 +50,7 @@ def join(node: Node, *, say: Callable[[str], None], call_seconds: float = CALL_S
             return code or 1
         say(f"Joining call {call.number}: {call.processes} processes; their log is in {call.log_folder}")
         code = _run(node, call, told)
+        _depart(departure_file(folder, node, call=call.number, index=node.index), code, _log_file(node, call))
         if told.stop:
             return EXIT_TERMINATED
         if code == 0:
@@ -93,10 +95,22 @@ def _read(file: Path) -> Call | None:
 def _run(node: Node, call: Call, told: _Told) -> int:
     python = settings().simulator_python
     words = torchrun_command(str(python or sys.executable), node, call)
-    log_file = Path(call.log_folder) / f"node-{node.index}.txt"
+    log_file = _log_file(node, call)
     log_file.parent.mkdir(parents=True, exist_ok=True)
     with log_file.open("ab") as log:
         told.process = subprocess.Popen(words, stdout=log, stderr=subprocess.STDOUT)
     if told.stop:
         told.process.terminate()
     return told.process.wait()
+
+
+def _log_file(node: Node, call: Call) -> Path:
+    return Path(call.log_folder) / f"node-{node.index}.txt"
+
+
+def _depart(file: Path, code: int, log_file: Path) -> None:
+    """Tell the main node, which would otherwise wait for these processes until its time limit."""
+    lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
+    partial = file.with_name(f".{file.name}.partial")
+    partial.write_text(Departure(code=code, log_tail="\n".join(lines)).model_dump_json(), encoding="utf-8")
+    partial.replace(file)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 from pathlib import Path
 
 from container import failures
@@ -22,11 +24,6 @@ def set_asset_root(wanted: str | None) -> None:
         os.environ["ISAACSIM_ASSET_ROOT"] = root
 
 
-def import_simulator() -> None:
-    """Import torch and Isaac Lab; slow, and the same for every job."""
-    import torch  # noqa: F401
-
-
 def run(job: SimulatorJob, *, asset_root: str | None) -> None:
     """Run an order; whatever happens, ``result.json`` says so.
 
@@ -36,6 +33,8 @@ def run(job: SimulatorJob, *, asset_root: str | None) -> None:
     """
     stop = StopRequest()
     stop.install()
+    # torchrun ends its processes itself, unless it is killed; a lone one may save what it has.
+    _end_with_parent(signal.SIGKILL if job.distributed else signal.SIGTERM)
     first = not job.distributed or os.environ.get("RANK", "0") == "0"
     events: Events = EventFile(Path(job.progress_file)) if first else NoEvents()
     leave = _Leaving(Path(job.result_file), first=first)
@@ -43,11 +42,18 @@ def run(job: SimulatorJob, *, asset_root: str | None) -> None:
         events.stage("importing")
         if "ISAACSIM_ASSET_ROOT" not in os.environ:
             set_asset_root(asset_root)
-        import_simulator()
+        import torch  # noqa: F401  slow; the supervisor sees it as the stage's beginning
+
         stop.check()
         _simulate(job, events, stop, leave)
     except BaseException as error:
         leave.failed(error, job)
+
+
+def _end_with_parent(number: signal.Signals) -> None:
+    """Let the kernel signal this process when its parent is gone: nobody else would, and it holds folder and GPU."""
+    pr_set_pdeathsig = 1  # linux/prctl.h
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)
 
 
 class _Leaving:

@@ -106,7 +106,7 @@ def resolve(job: SimulatorJob, library: Library, *, events: Events, stop: StopRe
 
     _check_task(job, library, known=list(gymnasium.registry))
     ranks = Ranks.of(job)
-    device = resolve_device(job, ranks)
+    device = resolve_device(job, ranks, library)
     try:
         env_cfg, agent_cfg = resolve_task_config(
             job.task, library.agent_entry_point, play_mode=play, overrides=_hydra_arguments(job)
@@ -140,7 +140,9 @@ def launched(setup: Setup) -> Iterator[None]:
     from isaaclab.app import launch_simulation
 
     setup.events.stage("launching")
-    arguments = {"device": setup.device, "distributed": setup.job.distributed, "headless": True}
+    # Isaac Lab's own distributed mode gives every process the GPU of its rank; on the CPU there is none to give.
+    distributed = setup.job.distributed and setup.device != "cpu"
+    arguments = {"device": setup.device, "distributed": distributed, "headless": True}
     with setup.library.backend_flags(), launch_simulation(setup.env_cfg, arguments):
         yield
 
@@ -172,20 +174,21 @@ class _Frontend:
     frontend = "torch"
 
 
-def resolve_device(job: SimulatorJob, ranks: Ranks) -> str:
+def resolve_device(job: SimulatorJob, ranks: Ranks, library: Library) -> str:
     """Return the device with its number, as the libraries compare it.
 
     Raises:
-        ConfigError: A GPU is asked for and torch sees none, or a distributed job asks for the CPU.
+        ConfigError: A GPU is asked for and torch sees none, or too few, or the library cannot train distributed on the
+            CPU.
     """
     import torch
 
     if job.device == "cpu":
-        if job.distributed:
+        if job.distributed and not library.distributed_on_cpu:
             raise ConfigError(
-                "Distributed training needs GPUs, but the device is cpu",
-                where="computeConfig.numNodes",
-                remedy="Set computeConfig.numNodes to 1, or run on GPU machines.",
+                f"{library.name} trains distributed on GPUs only, and the device is cpu",
+                where="computeConfig",
+                remedy="Set computeConfig.numNodes and computeConfig.gpusPerNode to 1, or run on GPU machines.",
             )
         return "cpu"
     if not torch.cuda.is_available():
@@ -195,6 +198,14 @@ def resolve_device(job: SimulatorJob, ranks: Ranks) -> str:
             remedy="Run with the device cpu, or on a machine with an NVIDIA GPU and its driver.",
         )
     if job.distributed:
+        # All processes of a machine see this alike, so that none of them goes on and waits for the others.
+        wanted, there = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        if wanted > there:
+            raise ConfigError(
+                f"computeConfig.gpusPerNode is {wanted}, but this machine has {there} GPUs",
+                where="computeConfig.gpusPerNode",
+                remedy=f"Set it to {there} or less.",
+            )
         return f"cuda:{ranks.local_rank}"
     return job.device if ":" in job.device else "cuda:0"
 

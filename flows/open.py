@@ -6,7 +6,7 @@ from prefect import flow, get_run_logger
 
 from schemas.job import Job
 from schemas.request import Request
-from tasks.resolve import refuse_distributed, resolve
+from tasks.resolve import resolve
 from tasks.staging import hand_over
 
 
@@ -23,7 +23,6 @@ def open_job(request: Request) -> Job:
     """
     logger = get_run_logger()
     job = resolve(request)
-    refuse_distributed(job)
     hand_over(job)
     for warning in job.warnings:
         logger.warning(warning)

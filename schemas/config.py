@@ -65,14 +65,25 @@ class VideoConfig(CamelModel):
 
 
 class ComputeConfig(CamelModel):
-    """The machines that a job asks for. Ignored when it runs on this machine."""
+    """The machines that a job asks for."""
 
     num_nodes: Annotated[int, Field(ge=1, le=64)]
     """GPU machines; more than one trains distributed."""
     gpus_per_node: Annotated[int, Field(ge=1, le=8)] = 1
-    """GPUs of each machine; one process runs on each."""
+    """GPUs of each machine; on each of them a process simulates trainingConfig.numEnvs environments."""
     timeout_minutes: Annotated[int, Field(ge=1, le=10_080)] = 360
     """The job ends after so long, with what was saved by then."""
+
+    def require_one_process(self) -> None:
+        """Check what an evaluation asks for.
+
+        Raises:
+            ValueError: More than one machine or GPU.
+        """
+        if self.num_nodes != 1:
+            raise ValueError("computeConfig.numNodes must be 1: an evaluation runs on one machine")
+        if self.gpus_per_node != 1:
+            raise ValueError("computeConfig.gpusPerNode must be 1: an evaluation uses one GPU")
 
 
 class _SharedTaskConfig(CamelModel):
@@ -173,9 +184,8 @@ class EvaluationJobConfig(_JobConfig):
         return "evaluation"
 
     @model_validator(mode="after")
-    def _one_node(self) -> Self:
-        if self.compute_config.num_nodes != 1:
-            raise ValueError("computeConfig.numNodes must be 1: an evaluation runs on one machine")
+    def _one_process(self) -> Self:
+        self.compute_config.require_one_process()
         return self
 
 

@@ -39,12 +39,12 @@ class CustomEnvironment(_Group):
 
 
 class Machine(_Group):
-    """The machines that the job asks for. Ignored when it runs on this machine."""
+    """The machines that the job asks for."""
 
     num_nodes: Annotated[int, Field(ge=1, le=64)] = 1
     """GPU machines; more than one trains distributed."""
     gpus_per_node: Annotated[int, Field(ge=1, le=8)] = 1
-    """GPUs of each machine."""
+    """GPUs of each machine; on each of them a process simulates so many environments as num_envs says."""
     timeout_minutes: Annotated[int, Field(ge=1, le=10_080)] = 360
     """The job ends after so long, with what was saved by then."""
 

@@ -1,8 +1,8 @@
 """The machines of a multi-node job: what Batch tells each of them, and how their processes find each other.
 
 Node 0, the main node, runs the flow. Before it starts a distributed simulation it leaves a :class:`Call` in the jobs
-folder, which all nodes share; the other nodes wait for it and start their part of the same torchrun. Nothing else
-passes between them. Batch's variables: https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html
+folder, which all nodes share; the other nodes wait for it, start their part of the same torchrun, and leave a
+:class:`Departure` when that has ended. Nothing else passes between them. Batch's variables: https://docs.aws.amazon.com/batch/latest/userguide/job_env_vars.html
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Call(CamelModel):
     """What the main node asks the others to start with it."""
 
     number: Annotated[int, Field(ge=1)]
-    """Counts the calls of one Batch attempt, from 1: a simulation that failed and is resumed is called for again."""
+    """Grows from call to call of one job: a simulation that failed and is resumed is called for again."""
     processes: Annotated[int, Field(ge=1)]
     """Processes on each node, one a GPU."""
     arguments: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
@@ -95,9 +95,30 @@ class Call(CamelModel):
     """Absolute path of the folder for the nodes' logs, ``node-<index>.txt``."""
 
 
+class Departure(CamelModel):
+    """How a node's processes ended."""
+
+    code: int
+    """torchrun's exit code; 0 is a good end."""
+    log_tail: str = ""
+    """The last lines of the node's log."""
+
+
 def call_file(jobs_folder: Path, node: Node) -> Path:
     """Return where the main node's calls lie; a new Batch attempt has a new file, so that it takes no old call."""
     return jobs_folder / ".nodes" / f"{node.job_id}-{node.attempt}.json"
+
+
+def departure_file(jobs_folder: Path, node: Node, *, call: int, index: int) -> Path:
+    """Return where a node says how its part of a call ended.
+
+    Args:
+        jobs_folder: What all nodes share.
+        node: Any node of the job.
+        call: The call's number.
+        index: The node that ended.
+    """
+    return jobs_folder / ".nodes" / f"{node.job_id}-{node.attempt}-{call}-node-{index}.json"
 
 
 def torchrun_command(python: str, node: Node, call: Call, *, own_address: str | None = None) -> list[str]:

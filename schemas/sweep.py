@@ -108,9 +108,8 @@ class SweepConfig(CamelModel):
         return self.sweep_config.custom_environment_path or self.sweep_config.custom_environment_s3_uri
 
     @model_validator(mode="after")
-    def _one_node(self) -> Self:
-        if self.compute_config.num_nodes != 1:
-            raise ValueError("computeConfig.numNodes must be 1: an evaluation runs on one machine")
+    def _one_process(self) -> Self:
+        self.compute_config.require_one_process()
         return self
 
 

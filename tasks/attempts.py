@@ -5,26 +5,17 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import ValidationError
 
-from schemas.errors import ConfigError, InfrastructureLostError, SimulatorHungError, SimulatorKilledError
+from schemas.errors import InfrastructureLostError, SimulatorHungError, SimulatorKilledError
 from schemas.job import Job
 from schemas.settings import settings
-from schemas.simulator import (
-    EvaluationOrder,
-    IterationEvent,
-    SimulatorEvent,
-    SimulatorJob,
-    SimulatorResult,
-    TrainingOrder,
-)
-from tasks.checkpoints import flaw_of, newest_intact
+from schemas.simulator import IterationEvent, SimulatorEvent, SimulatorJob, SimulatorResult
 from tasks.job_folder import Attempt, JobFolder
-from tasks.machine import device_of
-from tasks.simulator import EventTail, Limits, next_simulator
-from tasks.storage import is_s3, split_uri, storage_at
+from tasks.orders import fetch_inputs
+from tasks.simulator import EventTail, Limits
+from tasks.start import Start, newest_checkpoint, started_before
 
 RESUMABLE = (SimulatorKilledError, SimulatorHungError)
 
@@ -101,17 +92,18 @@ def run_attempts(
         warn: Called with sentences for people.
     """
     limit = time.monotonic() + 60 * job.config.compute_config.timeout_minutes
+    start = started_before(job, warn=warn)
     inputs = fetch_inputs(job, folder)
     restarts = 0
     while True:
-        before = _newest_number(folder)
-        current = next_simulator(folder)
-        order = order_for(job, folder, current.attempt, inputs=inputs, warn=warn)
+        current = start or Start.of(job, folder, inputs=inputs, warn=warn)
+        start = None
         try:
-            result = current.run(order, on_event=on_event, limits=Limits(seconds=max(1.0, limit - time.monotonic())))
+            result = current.simulator.run(on_event=on_event, limits=Limits(seconds=max(1.0, limit - time.monotonic())))
         except RESUMABLE as error:
             restarts += 1
-            if job.kind != "training" or restarts > settings().simulator_restarts or _newest_number(folder) == before:
+            got_further = newest_checkpoint(folder) != current.newest_before
+            if job.kind != "training" or restarts > settings().simulator_restarts or not got_further:
                 raise
             warn(
                 f"{error.sentence} Starting it again from its newest checkpoint"
@@ -121,107 +113,7 @@ def run_attempts(
             if result.status == "interrupted":
                 raise InfrastructureLostError(
                     "The simulator was asked to end, and saved what it had",
-                    where=str(current.attempt.log_file),
+                    where=str(current.simulator.attempt.log_file),
                     remedy="Run the job again: it goes on from its last checkpoint.",
                 )
             return result
-
-
-def _newest_number(folder: JobFolder) -> str | None:
-    newest, _ = newest_intact(folder.run / "checkpoints")
-    return newest.name if newest else None
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """Local copies of what a job reads."""
-
-    checkpoints: tuple[Path, ...] = ()
-    custom_environment: Path | None = None
-
-
-def fetch_inputs(job: Job, folder: JobFolder) -> Inputs:
-    """Copy the job's checkpoints and archive next to it; what was copied by an earlier attempt is used again.
-
-    Raises:
-        InputMissingError: One is gone.
-        StorageError: A transfer failed.
-    """
-    checkpoints = tuple(
-        _local_copy(source.uri, folder.input / "checkpoints" / str(position), size=source.size)
-        for position, source in enumerate(job.checkpoints)
-    )
-    archive = job.custom_environment_uri
-    return Inputs(checkpoints, _local_copy(archive, folder.input / "environment") if archive else None)
-
-
-def _local_copy(uri: str, folder: Path, *, size: int | None = None) -> Path:
-    parent, name = split_uri(uri)
-    if not is_s3(uri):
-        return Path(uri).expanduser().absolute()
-    target = folder / name
-    if not target.exists() or (size is not None and target.stat().st_size != size):
-        storage_at(parent).download(name, target)
-    return target
-
-
-def order_for(
-    job: Job, folder: JobFolder, attempt: Attempt, *, inputs: Inputs, warn: Callable[[str], None]
-) -> SimulatorJob:
-    """Decide what the next simulator process is told.
-
-    Raises:
-        ConfigError: A checkpoint to resume from is damaged.
-    """
-    config = job.config
-    inner = config.training_config
-    training: TrainingOrder | None = None
-    evaluation: EvaluationOrder | None = None
-    if config.kind == "training":
-        newest, skipped = newest_intact(folder.run / "checkpoints")
-        for sentence in skipped:
-            warn(sentence)
-        training = TrainingOrder(
-            max_iterations=config.training_config.max_iterations,
-            checkpoint_interval=config.output_config.checkpoint_interval,
-            resume_checkpoint=str(newest) if newest else _given_checkpoint(inputs),
-        )
-    else:
-        evaluation = EvaluationOrder(
-            checkpoints=tuple(str(p) for p in inputs.checkpoints),
-            num_episodes=config.training_config.num_episodes,
-            steps_per_episode=config.training_config.steps_per_episode,
-            video=config.video_config if config.training_config.record_video else None,
-        )
-    return SimulatorJob(
-        job_id=job.job_id,
-        task=job.task,
-        library=job.library,
-        num_envs=inner.num_envs,
-        seed=inner.seed,
-        device=device_of(job),
-        run_folder=str(folder.run),
-        progress_file=str(attempt.progress_file),
-        result_file=str(attempt.result_file),
-        attempt=attempt.number,
-        training=training,
-        evaluation=evaluation,
-        custom_environment=str(inputs.custom_environment) if inputs.custom_environment else None,
-        custom_environment_folder=str(folder.environment) if inputs.custom_environment else None,
-        hydra_overrides=inner.hydra_overrides,
-        asset_root=settings().asset_root,
-    )
-
-
-def _given_checkpoint(inputs: Inputs) -> str | None:
-    if not inputs.checkpoints:
-        return None
-    checkpoint = inputs.checkpoints[0]
-    flaw = flaw_of(checkpoint)
-    if flaw is not None:
-        raise ConfigError(
-            f"'trainingConfig.resumeCheckpoint' cannot be used: {flaw}",
-            where=str(checkpoint),
-            remedy="Name another checkpoint, or upload it again.",
-        )
-    return str(checkpoint)

@@ -10,6 +10,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
@@ -141,17 +142,23 @@ def folder_of(job: Job | str) -> JobFolder:
     return JobFolder(jobs_folder() / (job if isinstance(job, str) else job.job_id))
 
 
+_HELD: ContextVar[frozenset[Path]] = ContextVar("held_job_folders", default=frozenset())
+
+
 @contextlib.contextmanager
 def lease(folder: JobFolder, *, patience: float = 120.0, clock: Callable[[], float] = time.monotonic) -> Iterator[None]:
     """Hold a job folder, so that two attempts never write into it at once.
 
     The holder rewrites live.json every few seconds. A holder on this very machine that no longer runs is known to be
     gone at once; any other one is taken for dead when the file has not changed for 30 s of our own clock, so that
-    machines' clocks need not agree.
+    machines' clocks need not agree. Whoever holds it may take it again further down.
 
     Raises:
         LimitReachedError: Somebody else still works in it after `patience` seconds.
     """
+    if folder.path in _HELD.get():
+        yield
+        return
     folder.path.mkdir(parents=True, exist_ok=True)
     _wait_for_lease(folder, patience, clock)
     holder = {"owner": uuid4().hex, **_identity()}
@@ -164,9 +171,11 @@ def lease(folder: JobFolder, *, patience: float = 120.0, clock: Callable[[], flo
     write_whole(folder.lease_file, json.dumps(holder | {"time": time.time()}).encode())
     thread = threading.Thread(target=refresh, name="job-folder-lease", daemon=True)
     thread.start()
+    token = _HELD.set(_HELD.get() | {folder.path})
     try:
         yield
     finally:
+        _HELD.reset(token)
         stop.set()
         thread.join(LEASE_REFRESH_SECONDS)
         folder.lease_file.unlink(missing_ok=True)

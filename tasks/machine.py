@@ -31,8 +31,15 @@ def device_of(job: Job) -> str:
     """Return `cpu` or `cuda` for a job on this machine.
 
     Raises:
-        ConfigError: A GPU was asked for by name and there is none.
+        ConfigError: A GPU was asked for by name and there is none, or there are fewer than the job has processes.
     """
+    wanted = job.config.compute_config.gpus_per_node
+    if job.device != "cpu" and gpus() and len(gpus()) < wanted:
+        raise ConfigError(
+            f"computeConfig.gpusPerNode is {wanted}, but this machine has {len(gpus())}: {', '.join(gpus())}",
+            where="computeConfig.gpusPerNode",
+            remedy=f"Set it to {len(gpus())} or less, or run on a larger machine.",
+        )
     if job.device == "auto":
         return "cuda" if gpus() else "cpu"
     if job.device == "cuda" and not gpus():

@@ -60,6 +60,8 @@ def refresh(job: Job, folder: JobFolder, *, settled: bool) -> list[str]:
     for attempt in folder.attempts():
         if attempt.log_file.is_file():
             take(attempt.log_file, out / f"simulator-{attempt.number:03d}.txt")
+        for log in sorted(attempt.folder.glob("node-*.txt")):  # of a multi-node job's other machines
+            take(log, out / f"simulator-{attempt.number:03d}-{log.stem}.txt")
     for name in ("params", "tensorboard", "exported"):
         _take_tree(folder.run / name, out / name)
     return left_out

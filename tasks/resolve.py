@@ -242,22 +242,3 @@ def _device(asked: str | None) -> str:
     if wanted not in ("auto", "cpu", "cuda"):
         raise ConfigError(f"'device' is '{wanted}'", where="device", remedy="Allowed: 'cpu', 'cuda', 'auto'.")
     return wanted
-
-
-def refuse_distributed(job: Job) -> None:
-    """Refuse a job for several GPUs: execute starts one simulator process, so the others would be paid for and idle.
-
-    The worker, the image's `join` and the simulator's distributed mode are there; what is missing is the supervisor's
-    call to the nodes (schemas/nodes.py).
-
-    Raises:
-        ConfigError: More than one GPU is asked for.
-    """
-    compute = job.config.compute_config
-    if compute.num_nodes * compute.gpus_per_node > 1:
-        raise ConfigError(
-            f"{compute.num_nodes} nodes of {compute.gpus_per_node} GPUs are asked for, but training on several GPUs is"
-            " not available yet",
-            where="computeConfig",
-            remedy="Set computeConfig.numNodes and computeConfig.gpusPerNode to 1.",
-        )

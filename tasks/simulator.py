@@ -9,13 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -32,7 +29,8 @@ from schemas.errors import (
 from schemas.settings import settings
 from schemas.simulator import EVENTS, SimulatorEvent, SimulatorJob, SimulatorResult
 from tasks.files import write_whole
-from tasks.job_folder import Attempt, JobFolder
+from tasks.job_folder import Attempt
+from tasks.processes import Layout, Together, simulator_python, simulator_words
 
 POLL_SECONDS = 0.2
 LOG_TAIL_LINES = 30
@@ -83,35 +81,40 @@ class Limits:
 
 
 class Simulator:
-    """One simulator process. It may be started before its order is known, to import in the meantime."""
+    """One simulation, from its start. Its process, or torchrun with the processes of a distributed one, is its child.
 
-    def __init__(self, attempt: Attempt, *, environment: dict[str, str] | None = None) -> None:
+    Args:
+        attempt: Where its files lie.
+        order: What to do.
+        layout: How many processes do it; one by default.
+
+    Raises:
+        ConfigError: The layout asks for more nodes than there are.
+    """
+
+    def __init__(self, attempt: Attempt, order: SimulatorJob, *, layout: Layout | None = None) -> None:
         self.attempt = attempt
         self._oom_before = _oom_kills()
+        self._together = Together(layout, attempt) if layout is not None and layout.distributed else None
+        # Before anybody looks for it: a shared file system may hide a new file from those who looked too early.
+        write_whole(attempt.order_file, order.model_dump_json(indent=2).encode())
+        words = self._together.command() if self._together else command(attempt)
         with attempt.log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                command(attempt.order_file),
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=attempt.folder,
-                env=child_environment(environment or {}),
+                env=child_environment(),
                 # A session of its own: Ctrl-C in the terminal reaches the supervisor, which ends the child in order.
                 start_new_session=True,
             )
 
-    @property
-    def pid(self) -> int:
-        """The child's process id."""
-        return self._process.pid
-
-    def run(
-        self, order: SimulatorJob, *, on_event: Callable[[SimulatorEvent], None], limits: Limits | None = None
-    ) -> SimulatorResult:
-        """Give the order and supervise until the end. Whatever ends this call ends the child first.
+    def run(self, *, on_event: Callable[[SimulatorEvent], None], limits: Limits | None = None) -> SimulatorResult:
+        """Supervise until the end. Whatever ends this call ends the child first.
 
         Args:
-            order: What to do.
             on_event: Called with each event, in order.
             limits: Bounds; the settings' by default.
 
@@ -120,7 +123,6 @@ class Simulator:
             LimitReachedError: It ran longer than it may.
         """
         limits = limits or Limits()
-        write_whole(self.attempt.order_file, order.model_dump_json(indent=2).encode())
         try:
             self._follow(on_event, limits)
         except BaseException:
@@ -153,6 +155,8 @@ class Simulator:
                 on_event(event)
             if ended:
                 return
+            if self._together is not None:
+                self._together.require_complete()
             now = time.monotonic()
             if events:
                 heard = now
@@ -198,43 +202,12 @@ class Simulator:
         return result
 
 
-_EARLY: ContextVar[Simulator | None] = ContextVar("simulator_started_early", default=None)
-
-
-@contextlib.contextmanager
-def started_early(folder: JobFolder) -> Iterator[None]:
-    """Start a job's next simulator now, to import while other things are prepared; :func:`next_simulator` takes it.
-
-    One that nobody took is ended, and its attempt does not count.
-    """
-    simulator = Simulator(folder.new_attempt())
-    token = _EARLY.set(simulator)
-    try:
-        yield
-    finally:
-        unused = _EARLY.get() is simulator
-        _EARLY.reset(token)
-        simulator.stop()
-        if unused:
-            shutil.rmtree(simulator.attempt.folder, ignore_errors=True)
-
-
-def next_simulator(folder: JobFolder) -> Simulator:
-    """Return the simulator of a job's next attempt: the one that was started early, else a new one."""
-    early = _EARLY.get()
-    if early is not None and early.attempt.folder.is_relative_to(folder.path):
-        _EARLY.set(None)
-        return early
-    return Simulator(folder.new_attempt())
-
-
-def command(order_file: Path) -> list[str]:
+def command(attempt: Attempt) -> list[str]:
     """Return the child's command line."""
-    python = settings().simulator_python
-    return [str(python or sys.executable), "-m", "container", str(order_file), "--wait-for-order"]
+    return [simulator_python(), *simulator_words(attempt)]
 
 
-def child_environment(extra: dict[str, str]) -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """Return the child's environment: ours, less what is secret or Prefect's, plus where the project lies."""
     project = str(Path(__file__).resolve().parents[1])
     kept = {
@@ -243,7 +216,7 @@ def child_environment(extra: dict[str, str]) -> dict[str, str]:
         if not name.startswith(("PREFECT_", "AWS_SECRET", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY"))
     }
     path = os.pathsep.join(part for part in (project, kept.get("PYTHONPATH", "")) if part)
-    return kept | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"} | extra
+    return kept | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
 
 
 class EventTail:
@@ -284,10 +257,10 @@ def died(code: int, tail: str, *, where: str, oom_killed: bool) -> SimulatorErro
             remedy="Lower trainingConfig.numEnvs, or ask for more memory.",
             details=tail,
         )
-    if code < 0 or code in (128 + signal.SIGKILL, 128 + signal.SIGTERM):
-        number = -code if code < 0 else code - 128
+    killer = _killer(code, tail)
+    if killer is not None:
         return SimulatorKilledError(
-            f"The simulator was ended by {signal.Signals(number).name}",
+            f"The simulator was ended by {killer}",
             where=where,
             remedy="Run the job again: it goes on from its last checkpoint. SIGKILL often means that memory ran out:"
             " then lower trainingConfig.numEnvs. SIGSEGV is a fault of the simulator: its log is the place to look.",
@@ -300,6 +273,14 @@ def died(code: int, tail: str, *, where: str, oom_killed: bool) -> SimulatorErro
         details=tail,
     )
     return _hinted(plain, tail)
+
+
+def _killer(code: int, tail: str) -> str | None:
+    """Return the signal that ended a child, None when none did; torchrun names the one that ended its process."""
+    if code < 0 or code in (128 + signal.SIGKILL, 128 + signal.SIGTERM):
+        return signal.Signals(-code if code < 0 else code - 128).name
+    told = re.search(r"Signal \d+ \((SIG[A-Z]+)\) received by PID", tail)
+    return told[1] if told else None
 
 
 def _hinted(error: FlowsError, tail: str) -> SimulatorError:

@@ -72,6 +72,8 @@ class Library(ABC):
     """As configurations name it."""
     distribution: ClassVar[str]
     """The installed package whose version is recorded."""
+    distributed_on_cpu: ClassVar[bool] = False
+    """Whether several processes can train together without GPUs."""
 
     @property
     def agent_entry_point(self) -> str:

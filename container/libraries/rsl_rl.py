@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -31,6 +32,7 @@ class RslRl(Library):
 
     name = "rsl_rl"
     distribution = "rsl-rl-lib"
+    distributed_on_cpu = True
 
     def backend_flags(self) -> AbstractContextManager[object]:
         """Allow TF32 and autotuned convolutions, as Isaac Lab's rsl_rl entry point does."""
@@ -73,6 +75,8 @@ class _Progressing:
 
     env: Any
     alg: Any
+    cfg: dict[str, Any]
+    device: str
     logger: Logger
     current_learning_iteration: int
     _progress: Progress
@@ -103,6 +107,18 @@ class _Progressing:
             if self.logger.writer is not None:
                 self.save(str(self._progress.checkpoints / f"model_{stop.iteration}.pt"))
                 self.logger.stop_logging_writer()
+
+    def _configure_multi_gpu(self) -> None:
+        """Make the process group; rsl_rl knows NCCL only, and on the CPU gloo does the same."""
+        world_size = int(os.environ.get("WORLD_SIZE", "1"))
+        if world_size == 1 or self.device != "cpu":
+            super()._configure_multi_gpu()  # type: ignore[misc]
+            return
+        rank, local_rank = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+        self.is_distributed = True
+        self.gpu_world_size, self.gpu_global_rank, self.gpu_local_rank = world_size, rank, local_rank
+        self.cfg["multi_gpu"] = {"global_rank": rank, "local_rank": local_rank, "world_size": world_size}
+        torch.distributed.init_process_group(backend="gloo", rank=rank, world_size=world_size)
 
     def save(self, path: str, infos: dict[str, Any] | None = None) -> None:
         """Save a whole checkpoint with the step counters, which rsl_rl itself forgets."""

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from container.entry_point import command, introduction, shared_folders
+from schemas.nodes import Call, Departure, Node, call_file, departure_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,3 +112,29 @@ def test_what_cannot_work_ends_at_once_with_a_sentence(arguments, environment, c
     output, _ = child.communicate(timeout=60)
     assert said in output
     assert child.returncode == code
+
+
+def test_a_node_whose_processes_fail_says_so_and_waits_for_another_call(tmp_path):
+    batch = {
+        "AWS_BATCH_JOB_ID": "9f1c#1",
+        "AWS_BATCH_JOB_NUM_NODES": "2",
+        "AWS_BATCH_JOB_NODE_INDEX": "1",
+        "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS": "127.0.0.1",
+    }
+    node = Node.from_environment(batch)
+    assert node is not None
+    simulator = tmp_path / "python"
+    simulator.write_text("#!/bin/sh\necho 'NCCL WARN no route'\nexit 3\n")
+    simulator.chmod(0o755)
+    call = Call(number=1, processes=1, arguments=("-m", "container"), log_folder=str(tmp_path / "attempt"))
+    call_file(tmp_path, node).parent.mkdir()
+    call_file(tmp_path, node).write_text(call.model_dump_json())
+    folders = {"ISAACLAB_FLOWS_JOBS_FOLDER": str(tmp_path), "ISAACLAB_FLOWS_SIMULATOR_PYTHON": str(simulator)}
+    child = start("join", **batch, **folders)
+    assert child.stdout is not None
+    assert any("waiting for the main node to call again" in line for line in iter(child.stdout.readline, ""))
+    departure = Departure.model_validate_json(departure_file(tmp_path, node, call=1, index=1).read_bytes())
+    assert (departure.code, departure.log_tail) == (3, "NCCL WARN no route")
+    child.send_signal(signal.SIGTERM)
+    assert child.wait(60) == 143
+    child.communicate()

@@ -13,7 +13,6 @@ from schemas.config import check_config
 from schemas.errors import ConfigError
 from schemas.job import Job
 from schemas.placement import Queues, QueueSet
-from tasks.resolve import refuse_distributed
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 QUEUES = Queues(
@@ -69,10 +68,3 @@ def test_a_size_that_the_deployment_lacks_is_refused() -> None:
 
 def test_without_queues_the_pools_own_values_count() -> None:
     assert job_variables(job(), None) is None
-
-
-@pytest.mark.parametrize("compute", [{"numNodes": 2}, {"gpusPerNode": 4}])
-def test_gpus_that_would_stay_idle_are_refused(compute: dict[str, int]) -> None:
-    refuse_distributed(job())
-    with pytest.raises(ConfigError, match="not available yet"):
-        refuse_distributed(job(**compute))

@@ -91,10 +91,11 @@ def test_play_means_evaluate_and_policy_path_means_policy_s3_uri() -> None:
     assert config.training_config.policy_s3_uri == "s3://bucket/a/model_1.pt"
 
 
-def test_an_evaluation_runs_on_one_node() -> None:
+@pytest.mark.parametrize("key", ["numNodes", "gpusPerNode"])
+def test_an_evaluation_runs_on_one_gpu(key: str) -> None:
     data = evaluation()
-    data["computeConfig"]["numNodes"] = 2
-    with pytest.raises(ConfigError, match="numNodes must be 1"):
+    data["computeConfig"][key] = 2
+    with pytest.raises(ConfigError, match=f"{key} must be 1"):
         check_config(data, source="x.json")
 
 

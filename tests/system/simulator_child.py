@@ -44,7 +44,7 @@ class Child:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls, folder: Path, *, attempt: int = 1, wait_for_order: bool = False, **order: Any) -> Child:
+    def start(cls, folder: Path, *, attempt: int = 1, **order: Any) -> Child:
         """Start a simulator on the CPU; Cartpole with rsl_rl and few environments unless the order says otherwise."""
         own = folder / f"attempt-{attempt}"
         own.mkdir(parents=True)
@@ -63,21 +63,16 @@ class Child:
             attempt=attempt,
             **(fields | order),
         )
-        command = [sys.executable, "-m", "container", str(own / "order.json")]
-        if not wait_for_order:
-            (own / "order.json").write_text(job.model_dump_json())
+        (own / "order.json").write_text(job.model_dump_json())
         with (own / "simulator.txt").open("wb") as log:
             process = subprocess.Popen(
-                [*command, "--wait-for-order"] if wait_for_order else command,
+                [sys.executable, "-m", "container", str(own / "order.json")],
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
             )
         STARTED.append(process)
-        if wait_for_order:
-            (own / "order.new").write_text(job.model_dump_json())
-            (own / "order.new").rename(own / "order.json")
         return cls(folder, attempt, process)
 
     @property

@@ -6,6 +6,7 @@ mounted where it would lie. Everything else is the image as it is shipped.
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import subprocess
@@ -18,13 +19,16 @@ from uuid import UUID
 
 import boto3
 import pytest
+import torch
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling
 
 from flows.execute import execute
+from schemas.config import check_config
 from schemas.job import Job
 from schemas.request import Request, new_job_id
+from schemas.simulator import SimulatorResult
 from tasks.resolve import resolve
 from tasks.staging import hand_over, load_outcome
 from tests.system.conftest import ROOT, wait_until
@@ -312,20 +316,35 @@ def test_a_cancelled_training_stops_and_keeps_its_checkpoints(
 
 
 @pytest.mark.isaaclab
-def test_two_nodes_of_a_job_meet_and_the_main_node_has_the_first_rank(
+def test_two_nodes_train_together_and_the_main_node_writes(
     image: str,
     volumes: dict[str, tuple[str, bool]],
     efs: Path,
     queue: str,  # noqa: F811
-    tmp_path: Path,
 ) -> None:
     mounted = {**volumes, "/opt/stand-in": (str(ROOT / "tests" / "system"), True)}
     jobs = efs / "nodes"
     jobs.mkdir()
     jobs.chmod(0o777)
+    training = json.loads((ROOT / "examples/cartpole/training/cartpole-training-config.json").read_text())
+    training["trainingConfig"] |= {"numEnvs": 16, "maxIterations": 3}
+    training["computeConfig"] |= {"numNodes": 2}
+    training["outputConfig"] = {"checkpointInterval": 1}
+    job = Job(
+        job_id="two-nodes",
+        kind="training",
+        source="cli",
+        config=check_config(training, source="cartpole-training-config.json"),
+        task="Isaac-Cartpole-Direct",
+        library="rsl_rl",
+        output_uri="/tmp/out",
+        staging_uri="/tmp/staging",
+        device="cpu",
+    )
+    (jobs / "job.json").write_text(job.model_dump_json())
     container = {
         "image": image,
-        "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "2048"}],
+        "resourceRequirements": [{"type": "VCPU", "value": "1"}, {"type": "MEMORY", "value": "6144"}],
         "volumes": [{"name": f"v{i}", "host": {"sourcePath": here}} for i, (here, _) in enumerate(mounted.values())],
         "mountPoints": [
             {"sourceVolume": f"v{i}", "containerPath": there, "readOnly": only}
@@ -360,17 +379,25 @@ def test_two_nodes_of_a_job_meet_and_the_main_node_has_the_first_rank(
             "numNodes": 2,
             "mainNode": 0,
             "nodeRangeProperties": [
-                node(0, "python", "/opt/stand-in/multi_node.py", "/opt/stand-in/all_reduce.py"),
+                node(0, "python", "/opt/stand-in/multi_node.py", "/mnt/efs/nodes/job.json"),
                 node(1, *join),
             ],
         },
     )["jobDefinitionArn"]
-    job = batch.submit_job(jobName="two-nodes", jobQueue=queue, jobDefinition=definition)["jobId"]
+    submitted = batch.submit_job(jobName="two-nodes", jobQueue=queue, jobDefinition=definition)["jobId"]
 
     def status() -> str:
-        return str(batch.describe_jobs(jobs=[job])["jobs"][0]["status"])
+        return str(batch.describe_jobs(jobs=[submitted])["jobs"][0]["status"])
 
-    wait_until("the two nodes", lambda: status() in {"SUCCEEDED", "FAILED"}, seconds=240, poll=0.5)
-    logs = json.dumps([file.read_text() for file in jobs.glob("node-*.txt")])
+    wait_until("the two nodes", lambda: status() in {"SUCCEEDED", "FAILED"}, seconds=400, poll=0.5)
+    attempt = jobs / "two-nodes/attempts/001"
+    logs = json.dumps([file.read_text()[-4000:] for file in attempt.glob("*.txt")])
     assert status() == "SUCCEEDED", logs
-    assert (jobs / "sum.txt").read_text() == "3 from 2 on node 0"
+    result = SimulatorResult.model_validate_json((jobs / "two-nodes/result.json").read_bytes())
+    assert (result.status, result.iterations) == ("succeeded", 3)
+    assert {p.name for p in (jobs / "two-nodes/run/checkpoints").glob("*.pt")} == {f"model_{i}.pt" for i in range(3)}
+    assert (attempt / "node-1.txt").exists()
+    # Both nodes' environments count: 2 x 16, over 16 steps of an iteration.
+    speeds = (jobs / "two-nodes/run/checkpoints/model_2.pt").read_bytes()
+    steps = torch.load(io.BytesIO(speeds), weights_only=False)["infos"]["total_timesteps"]
+    assert steps == 3 * 16 * 2 * 16

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.simulator import CheckpointEvent, IterationEvent, StageEvent
+from schemas.simulator import CheckpointEvent, IterationEvent, SimulatorJob, StageEvent
 from schemas.task_names import TASKS
 from tests.system.conftest import TrainedCartpole, wait_until
 from tests.system.simulator_child import ROOT, Child, curve, newest_checkpoint, training
@@ -94,12 +94,11 @@ def _progress_of(checkpoint: Path) -> tuple[float, ...]:
     )
 
 
-def test_a_child_started_early_waits_for_its_order_and_finds_a_misfit(
+def test_a_checkpoint_of_another_shape_is_refused_in_a_sentence(
     trained_cartpole: TrainedCartpole, tmp_path: Path
 ) -> None:
     child = Child.start(
         tmp_path,
-        wait_for_order=True,
         training=training(100, resume=trained_cartpole.checkpoint),
         hydra_overrides=("agent.actor.hidden_dims=[16,16]",),
     )
@@ -109,12 +108,25 @@ def test_a_child_started_early_waits_for_its_order_and_finds_a_misfit(
     assert "another shape ('mlp.0.weight' is 32x4 there, and 16x4 here)" in result.error.sentence
 
 
-def test_a_child_that_waits_ends_with_its_parent(tmp_path: Path) -> None:
-    """A parent that starts a waiting child and ends; the child must not stay behind."""
+def test_a_simulator_whose_supervisor_is_killed_saves_and_ends(tmp_path: Path) -> None:
+    """Nobody else would end it, and a later attempt would write into the same folder."""
+    job = SimulatorJob(
+        job_id="j",
+        task="Isaac-Cartpole-Direct",
+        library="rsl_rl",
+        num_envs=16,
+        seed=1,
+        device="cpu",
+        run_folder=str(tmp_path / "run"),
+        progress_file=str(tmp_path / "progress.jsonl"),
+        result_file=str(tmp_path / "result.json"),
+        training=training(100_000),
+    )
     order = tmp_path / "order.json"
+    order.write_text(job.model_dump_json())
     script = (
         "import subprocess, sys\n"
-        f"child = subprocess.Popen([sys.executable, '-m', 'container', {str(order)!r}, '--wait-for-order'])\n"
+        f"child = subprocess.Popen([sys.executable, '-m', 'container', {str(order)!r}], stdout=subprocess.DEVNULL)\n"
         "print(child.pid, flush=True)\n"
         "input()\n"
     )
@@ -123,10 +135,15 @@ def test_a_child_that_waits_ends_with_its_parent(tmp_path: Path) -> None:
     )
     assert parent.stdout is not None
     child = Path("/proc") / parent.stdout.readline().strip()
-    wait_until("torch's import", lambda: "libtorch" in (child / "maps").read_text(), seconds=120)
+    progress = tmp_path / "progress.jsonl"
+    wait_until(
+        "an iteration", lambda: progress.exists() and '"iteration"' in progress.read_text(), seconds=300, poll=0.2
+    )
     parent.kill()
     parent.wait()
     wait_until("the child's end", lambda: not child.exists(), seconds=120)
+    assert json.loads((tmp_path / "result.json").read_text())["status"] == "interrupted"
+    assert any((tmp_path / "run" / "checkpoints").glob("model_*.pt"))
 
 
 def test_missing_robot_files_are_known_before_anything_is_launched(tmp_path: Path) -> None:

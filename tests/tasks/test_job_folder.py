@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -28,8 +30,6 @@ def test_attempts_count_up(folder: JobFolder) -> None:
 
 
 def test_a_held_folder_is_live_and_a_left_one_is_not(folder: JobFolder) -> None:
-    import time
-
     with lease(folder):
         assert is_live(folder, now=time.time())
     assert not is_live(folder, now=time.time())
@@ -40,12 +40,20 @@ def test_a_second_attempt_waits_and_then_says_who_works_there(
 ) -> None:
     monkeypatch.setattr(job_folder, "LEASE_REFRESH_SECONDS", 0.05)
     monkeypatch.setattr(job_folder, "LEASE_EXPIRES_SECONDS", 60.0)
-    with (
-        lease(folder),
-        pytest.raises(LimitReachedError, match=f"process {os.getpid()}"),
-        lease(folder, patience=0.6),
-    ):
+    with lease(folder), pytest.raises(LimitReachedError, match=f"process {os.getpid()}"):
+        contextvars.Context().run(hold, folder, 0.6)
+
+
+def hold(folder: JobFolder, patience: float) -> None:
+    with lease(folder, patience=patience):
         pass
+
+
+def test_a_holder_may_take_its_own_folder_again_and_keeps_it_until_the_first_lease_ends(folder: JobFolder) -> None:
+    with lease(folder):
+        hold(folder, 0)
+        assert is_live(folder, now=time.time())
+    assert not is_live(folder, now=time.time())
 
 
 def test_a_holder_that_was_killed_here_is_gone_at_once(folder: JobFolder) -> None:

@@ -25,13 +25,12 @@ from schemas.errors import (
 )
 from schemas.simulator import IterationEvent, SimulatorEvent, SimulatorJob, TrainingOrder
 from tasks import simulator
-from tasks.job_folder import JobFolder
-from tasks.simulator import EventTail, Limits, Simulator, died, next_simulator, started_early
+from tasks.job_folder import Attempt, JobFolder
+from tasks.simulator import EventTail, Limits, Simulator, died
 
 PRELUDE = """
 import json, os, signal, sys, time
 order_file = sys.argv[1]
-while not os.path.exists(order_file): time.sleep(0.01)
 order = json.load(open(order_file))
 def event(**e): open(order["progressFile"], "a").write(json.dumps({"time": time.time()} | e) + chr(10))
 def result(**r): open(order["resultFile"], "w").write(json.dumps(r))
@@ -43,30 +42,33 @@ def child(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):  # type: ignore[no-u
     """Replace the simulator by a script."""
 
     def use(script: str) -> Simulator:
+        attempt = JobFolder(tmp_path / "job").new_attempt()
         path = tmp_path / "child.py"
         path.write_text(PRELUDE + textwrap.dedent(script))
-        monkeypatch.setattr(simulator, "command", lambda order_file: [sys.executable, str(path), str(order_file)])
-        return Simulator(JobFolder(tmp_path / "job").new_attempt())
+        monkeypatch.setattr(simulator, "command", lambda attempt: [sys.executable, str(path), str(attempt.order_file)])
+        return Simulator(attempt, order_of(attempt))
 
     return use
 
 
-def run(process: Simulator, limits: Limits | None = None) -> list[SimulatorEvent]:
-    folder = process.attempt.folder
-    events: list[SimulatorEvent] = []
-    order = SimulatorJob(
+def order_of(attempt: Attempt) -> SimulatorJob:
+    return SimulatorJob(
         job_id="j",
         task="T",
         library="rsl_rl",
         num_envs=1,
         seed=1,
         device="cpu",
-        run_folder=str(folder),
-        progress_file=str(process.attempt.progress_file),
-        result_file=str(process.attempt.result_file),
+        run_folder=str(attempt.folder),
+        progress_file=str(attempt.progress_file),
+        result_file=str(attempt.result_file),
         training=TrainingOrder(max_iterations=3, checkpoint_interval=1),
     )
-    result = process.run(order, on_event=events.append, limits=limits or Limits(hang_seconds=30, stop_grace_seconds=5))
+
+
+def run(process: Simulator, limits: Limits | None = None) -> list[SimulatorEvent]:
+    events: list[SimulatorEvent] = []
+    result = process.run(on_event=events.append, limits=limits or Limits(hang_seconds=30, stop_grace_seconds=5))
     assert result.status in ("succeeded", "interrupted")
     return events
 
@@ -176,16 +178,3 @@ def test_a_torn_line_waits_for_its_end_and_rubbish_is_passed_over(tmp_path: Path
     with path.open("a") as file:
         file.write('ive","time":2.0}\n')
     assert [e.time for e in tail.new()] == [2.0]
-
-
-def test_a_simulator_started_early_is_the_next_attempt_and_an_unused_one_leaves_nothing(child, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    child('result(status="succeeded")').stop()
-    folder = JobFolder(tmp_path / "other")
-    with started_early(folder):
-        early = next_simulator(folder)
-        assert early.attempt.number == 1
-        run(early)
-    assert [a.number for a in folder.attempts()] == [1]
-    with started_early(folder):
-        pass
-    assert [a.number for a in folder.attempts()] == [1]

@@ -1,7 +1,6 @@
 """Speaks the simulator's contract without simulating: one checkpoint, and a wait while the file `hold` is there.
 
-Made executable by its test, and given as ``ISAACLAB_FLOWS_SIMULATOR_PYTHON``; called as
-``… -m container order.json --wait-for-order``.
+Made executable by its test, and given as ``ISAACLAB_FLOWS_SIMULATOR_PYTHON``; called as ``… -m container order.json``.
 """
 
 from __future__ import annotations
@@ -18,8 +17,6 @@ HOLD = Path(__file__).parent / "hold"
 def main() -> None:
     """Obey one order."""
     order_file = Path(sys.argv[3])
-    while not order_file.exists():
-        time.sleep(0.05)
     order = json.loads(order_file.read_text())
 
     def event(**fields: object) -> None:

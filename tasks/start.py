@@ -1,0 +1,118 @@
+"""Starting a job's simulator: in its turn, or before the flow that will supervise it has begun.
+
+A program that runs a job on this machine knows what the simulator will be told long before Prefect's server is up.
+It starts the simulator at once, and the flow takes over one that already works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from schemas.job import Job
+from tasks.checkpoints import newest_intact
+from tasks.job_folder import JobFolder, lease
+from tasks.orders import Inputs, fetch_inputs, order_for
+from tasks.processes import Layout
+from tasks.simulator import Simulator
+from tasks.storage import is_s3
+
+
+@dataclass(frozen=True)
+class Start:
+    """A simulator that was started.
+
+    Args:
+        simulator: It.
+        newest_before: Name of the job's newest whole checkpoint at that time.
+    """
+
+    simulator: Simulator
+    newest_before: str | None
+
+    @classmethod
+    def of(cls, job: Job, folder: JobFolder, *, inputs: Inputs, warn: Callable[[str], None]) -> Start:
+        """Start a job's next attempt.
+
+        Args:
+            job: The job.
+            folder: Its folder, held by the caller.
+            inputs: Local copies of what it reads.
+            warn: Called with sentences for people.
+
+        Raises:
+            ConfigError: This machine cannot run it, or a checkpoint to resume from is damaged.
+        """
+        newest = newest_checkpoint(folder)
+        attempt = folder.new_attempt()
+        try:
+            order = order_for(job, folder, attempt, inputs=inputs, warn=warn)
+            return cls(Simulator(attempt, order, layout=Layout.of(job)), newest)
+        except BaseException:
+            shutil.rmtree(attempt.folder, ignore_errors=True)
+            raise
+
+
+def newest_checkpoint(folder: JobFolder) -> str | None:
+    """Return the name of a job's newest whole checkpoint."""
+    newest, _ = newest_intact(folder.run / "checkpoints")
+    return newest.name if newest else None
+
+
+@dataclass
+class _Early:
+    job: Job
+    start: Start
+    warnings: list[str]
+
+
+_EARLY: ContextVar[_Early | None] = ContextVar("simulator_started_early", default=None)
+
+
+@contextlib.contextmanager
+def started_early(job: Job, folder: JobFolder) -> Iterator[None]:
+    """Hold a job's folder and start its simulator now; :func:`started_before` takes it over.
+
+    One that nobody took is ended, and its attempt does not count. What has to be fetched first, or thrown away first,
+    is left to the flow.
+
+    Raises:
+        LimitReachedError: Somebody else works on this job.
+        ConfigError: This machine cannot run it, or a checkpoint to resume from is damaged.
+    """
+    uris = [source.uri for source in job.checkpoints] + [job.custom_environment_uri or ""]
+    if job.again or any(map(is_s3, uris)):
+        yield
+        return
+    with lease(folder):
+        warnings = list[str]()
+        start = Start.of(job, folder, inputs=fetch_inputs(job, folder), warn=warnings.append)
+        early = _Early(job, start, warnings)
+        token = _EARLY.set(early)
+        try:
+            yield
+        finally:
+            unused = _EARLY.get() is early
+            _EARLY.reset(token)
+            start.simulator.stop()
+            if unused:
+                shutil.rmtree(start.simulator.attempt.folder, ignore_errors=True)
+
+
+def started_before(job: Job, *, warn: Callable[[str], None]) -> Start | None:
+    """Take over the simulator that was started early for this very job, if there is one."""
+    early = _EARLY.get()
+    if early is None or _work_of(early.job) != _work_of(job):
+        return None
+    _EARLY.set(None)
+    for sentence in early.warnings:
+        warn(sentence)
+    return early.start
+
+
+def _work_of(job: Job) -> Job:
+    """Return what of a job decides what the simulator does."""
+    return job.model_copy(update={"labels": {}, "warnings": (), "price": None, "user": ""})
