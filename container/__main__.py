@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -17,11 +19,19 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m container", description=__doc__)
     parser.add_argument("order", type=Path, help="the SimulatorJob, a JSON file")
     job = SimulatorJob.model_validate_json(parser.parse_args().order.read_bytes())
+    # torchrun ends its processes itself, unless it is killed; a lone one may save what it has.
+    _end_with_parent(signal.SIGKILL if job.distributed else signal.SIGTERM)
     run(job, asset_root=job.asset_root or settings().asset_root)
     # The result is written and the environment closed; taking torch, Warp and USD apart in order only costs time.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
+
+
+def _end_with_parent(number: signal.Signals) -> None:
+    """Let the kernel signal this process when its parent is gone: nobody else would, and it holds folder and GPU."""
+    pr_set_pdeathsig = 1  # linux/prctl.h
+    ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)
 
 
 if __name__ == "__main__":

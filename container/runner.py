@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
 from pathlib import Path
 
 from container import failures
@@ -33,8 +31,6 @@ def run(job: SimulatorJob, *, asset_root: str | None) -> None:
     """
     stop = StopRequest()
     stop.install()
-    # torchrun ends its processes itself, unless it is killed; a lone one may save what it has.
-    _end_with_parent(signal.SIGKILL if job.distributed else signal.SIGTERM)
     first = not job.distributed or os.environ.get("RANK", "0") == "0"
     events: Events = EventFile(Path(job.progress_file)) if first else NoEvents()
     leave = _Leaving(Path(job.result_file), first=first)
@@ -48,12 +44,6 @@ def run(job: SimulatorJob, *, asset_root: str | None) -> None:
         _simulate(job, events, stop, leave)
     except BaseException as error:
         leave.failed(error, job)
-
-
-def _end_with_parent(number: signal.Signals) -> None:
-    """Let the kernel signal this process when its parent is gone: nobody else would, and it holds folder and GPU."""
-    pr_set_pdeathsig = 1  # linux/prctl.h
-    ctypes.CDLL(None).prctl(pr_set_pdeathsig, number)
 
 
 class _Leaving:
@@ -90,6 +80,9 @@ class _Leaving:
 
 
 def _simulate(job: SimulatorJob, events: Events, stop: StopRequest, leave: _Leaving) -> None:
+    import torch  # noqa: F401  takes seconds, and a stop must not wait for the rest
+
+    stop.check()
     from container.libraries import library
     from container.session import device_name, environment, launched, resolve, versions
 

@@ -35,10 +35,10 @@ def result_of(order: SimulatorJob) -> SimulatorResult:
 def test_whatever_happens_a_result_says_so(
     order: SimulatorJob, monkeypatch: pytest.MonkeyPatch, raised: BaseException, status: str, kind: str | None
 ) -> None:
-    def fail() -> None:
+    def fail(*_: object) -> None:
         raise raised
 
-    monkeypatch.setattr(runner, "import_simulator", fail)
+    monkeypatch.setattr(runner, "_simulate", fail)
     runner.run(order, asset_root=None)
     result = result_of(order)
     assert result.status == status
@@ -60,11 +60,11 @@ def test_of_distributed_processes_the_first_writes_the_result(order: SimulatorJo
 def test_another_process_that_fails_says_why_and_the_first_that_is_ended_for_it_does_not_contradict(
     order: SimulatorJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail() -> None:
+    def fail(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setenv("RANK", "1")
-    monkeypatch.setattr(runner, "import_simulator", fail)
+    monkeypatch.setattr(runner, "_simulate", fail)
     runner.run(order.model_copy(update={"distributed": True}), asset_root=None)
     assert not Path(order.progress_file).exists()
     runner._Leaving(Path(order.result_file), first=True).failed(StoppedError(), order)
