@@ -173,6 +173,8 @@ class ServiceStack(Stack):
             "shared_memory": 8192,
             "env": {
                 **self._job_environment(compute),
+                # A machine whose driver does not answer must be given back, not train on its CPU for days.
+                "ISAACLAB_FLOWS_DEVICE": "cuda",
                 # Containers cannot ask the machine where they are.
                 "AWS_DEFAULT_REGION": self._config.region,
                 "PREFECT_API_URL": access.api_url,

@@ -34,6 +34,8 @@ class Studio:
     port: int
     trained: list[str] = field(default_factory=list)
     """Flow runs that trained, for tests that need checkpoints."""
+    swept: list[str] = field(default_factory=list)
+    """Flow runs that swept."""
 
     @property
     def url(self) -> str:

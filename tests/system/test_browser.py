@@ -13,7 +13,7 @@ import pytest
 
 from tests.system.conftest import CHROMIUM, ROOT, wait_until
 from tests.system.studio import Studio
-from tests.system.test_studio import train
+from tests.system.test_studio import killed, sweep, train, went_on
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -142,3 +142,24 @@ def test_progress_image_and_tables_of_a_training_show(page: Page, studio: Studio
     open_artifact(page, studio, run_id, "results")
     page.get_by_text("final reward").first.wait_for()
     take(page, picture, "artifact-results")
+
+
+def test_the_retry_button_of_a_failed_run_goes_on(page: Page, studio: Studio, picture: Path | None) -> None:
+    run_id = killed(studio, 20)
+    page.goto(f"/runs/flow-run/{run_id}")
+    page.get_by_text("Failed").first.wait_for()
+    take(page, picture, "run-failed")
+    page.get_by_role("button", name="Retry").first.click()
+    page.get_by_role("button", name="Retry").last.click()
+    went_on(studio, run_id, 20)
+
+
+def test_a_sweeps_leaderboard_shows(page: Page, studio: Studio, picture: Path | None) -> None:
+    run_id = sweep(studio)
+    open_artifact(page, studio, run_id, "leaderboard-nightly")
+    page.get_by_text("Leaderboard of Nightly").first.wait_for()
+    page.get_by_text("vs best").first.wait_for()
+    take(page, picture, "sweep-leaderboard")
+    open_artifact(page, studio, run_id, "iterations-isaac-cartpole-direct-nightly")
+    page.locator("img[src^='data:image/png']").first.wait_for()
+    take(page, picture, "sweep-iterations")

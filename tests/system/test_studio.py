@@ -89,24 +89,35 @@ def test_a_training_ends_completed_and_shows_what_came_out(studio: Studio) -> No
     assert (studio.outputs / run_id / "checkpoints").is_dir()
 
 
-def test_a_retry_goes_on_from_the_job_folder(studio: Studio) -> None:
-    run_id = studio.start("train/isaaclab-training", TINY | {"max_iterations": 30})
+def killed(studio: Studio, iterations: int) -> str:
+    """Train, and kill the simulator after the second checkpoint; return the failed run's id."""
+    run_id = studio.start("train/isaaclab-training", TINY | {"max_iterations": iterations})
     checkpoints = studio.outputs / ".jobs" / run_id / "run/checkpoints"
-    wait_until("a third checkpoint", lambda: len(list(checkpoints.glob("*.pt"))) >= 3, seconds=400)
+    wait_until("a second checkpoint", lambda: len(list(checkpoints.glob("*.pt"))) >= 2, seconds=400, poll=0.1)
     for process in studio.simulators():
         process.kill()
     failed = studio.wait(run_id)
     assert failed["state_type"] == "FAILED"
     assert "was ended by SIGKILL" in failed["state"]["message"]
-    answer = studio.prefect("flow-run", "retry", run_id)
-    assert answer.returncode == 0, answer.stderr
+    return run_id
+
+
+def went_on(studio: Studio, run_id: str, iterations: int) -> None:
+    """Check that a retried run used what its first attempt had done."""
     wait_until("the retry", lambda: studio.run(run_id)["run_count"] > 1, seconds=400)
     assert studio.wait(run_id)["state_type"] == "COMPLETED", studio.logs()
     assert len(list((studio.outputs / ".jobs" / run_id / "attempts").iterdir())) == 2
     with (studio.outputs / run_id / "metrics.csv").open() as file:
-        assert [int(row["iteration"]) for row in csv.DictReader(file)] == list(range(30))
+        assert [int(row["iteration"]) for row in csv.DictReader(file)] == list(range(iterations))
     summary = json.loads((studio.outputs / run_id / "summary.json").read_text())
     assert summary["training"]["recoveries"] == 1
+
+
+def test_a_retry_goes_on_from_the_job_folder(studio: Studio) -> None:
+    run_id = killed(studio, 24)
+    answer = studio.prefect("flow-run", "retry", run_id)
+    assert answer.returncode == 0, answer.stderr
+    went_on(studio, run_id, 24)
 
 
 def test_a_rerun_with_changed_parameters_is_a_new_job(studio: Studio) -> None:
@@ -119,28 +130,32 @@ def test_a_rerun_with_changed_parameters_is_a_new_job(studio: Studio) -> None:
     assert len(list((studio.outputs / ".jobs" / first / "attempts").iterdir())) == 1
 
 
-def test_a_sweep_ranks_the_checkpoints_and_the_next_one_finds_nothing_new(studio: Studio) -> None:
-    job = train(studio)
-    torn = studio.outputs / job / "checkpoints/model_77.pt"
-    torn.write_bytes(b"no checkpoint")
-    try:
+def sweep(studio: Studio) -> str:
+    """Sweep over a training's checkpoints and a torn one, once a session; return the flow run's id."""
+    if not studio.swept:
+        job = train(studio)
+        (studio.outputs / job / "checkpoints/model_77.pt").write_bytes(b"no checkpoint")
         run_id = studio.start("evaluation-sweep/evaluation-sweep", SWEEP | {"checkpoints": [job]})
         assert studio.wait(run_id)["state_type"] == "COMPLETED", studio.logs()
-        results = studio.outputs / "sweeps/nightly"
-        with (results / "results.csv").open() as file:
-            rows = list(csv.DictReader(file))
-        reasons = {row["checkpoint"].rpartition("/")[2]: row["error_kind"] for row in rows}
-        assert reasons.pop("model_77.pt") == "checkpoint"
-        assert set(reasons.values()) == {""}
-        (leaderboard,) = (a for k, a in studio.artifacts(run_id).items() if k == "leaderboard-nightly")
-        assert "95 % interval" in leaderboard["data"]
-        assert (results / "best/Isaac-Cartpole-Direct/why.json").is_file()
-        again = studio.start("evaluation-sweep/evaluation-sweep", SWEEP | {"checkpoints": [job]})
-        assert studio.wait(again)["state_type"] == "COMPLETED", studio.logs()
-        assert not studio.children(again)
-        assert len(list((results / "parts").iterdir())) == 1
-    finally:
-        torn.unlink()
+        studio.swept.append(run_id)
+    return studio.swept[0]
+
+
+def test_a_sweep_ranks_the_checkpoints_and_the_next_one_finds_nothing_new(studio: Studio) -> None:
+    run_id = sweep(studio)
+    results = studio.outputs / "sweeps/nightly"
+    with (results / "results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    reasons = {row["checkpoint"].rpartition("/")[2]: row["error_kind"] for row in rows}
+    assert reasons.pop("model_77.pt") == "checkpoint"
+    assert set(reasons.values()) == {""}
+    (leaderboard,) = (a for k, a in studio.artifacts(run_id).items() if k == "leaderboard-nightly")
+    assert "95 % interval" in leaderboard["data"]
+    assert (results / "best/Isaac-Cartpole-Direct/why.json").is_file()
+    again = studio.start("evaluation-sweep/evaluation-sweep", SWEEP | {"checkpoints": [train(studio)]})
+    assert studio.wait(again)["state_type"] == "COMPLETED", studio.logs()
+    assert not studio.children(again)
+    assert len(list((results / "parts").iterdir())) == 1
 
 
 def test_cancelling_a_sweep_ends_its_children(studio: Studio) -> None:
