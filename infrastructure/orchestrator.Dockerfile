@@ -10,7 +10,7 @@ RUN apt-get update \
     && mkdir -p /mnt/efs \
     && chown isaaclab:isaaclab /mnt/efs
 COPY requirements/orchestrator.txt /build/
-RUN python -m venv /opt/venv \
+RUN python3.12 -m venv /opt/venv \
     && /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
          --requirement /build/orchestrator.txt \
     && /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check hatchling editables

@@ -1,14 +1,16 @@
-"""rl_games and skrl train Cartpole to success in two processes, the second going on where the first ended."""
+"""rl_games and skrl train Cartpole to success, in two processes that share the way, and evaluations say so."""
 
 from __future__ import annotations
 
+import csv
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from schemas.simulator import CheckpointEvent, IterationEvent
+from schemas.simulator import CheckpointEvent, EvaluationOrder, IterationEvent
 from tests.system.simulator_child import Child, curve, training
 
 pytestmark = pytest.mark.isaaclab
@@ -81,3 +83,16 @@ def test_a_library_resumes_where_it_ended_and_trains_to_success(
     check = json.loads((tmp_path / "run" / "exported" / "check.json").read_text())
     assert check["checkpoint"] == names[2]
     assert {file["file"]: file["agrees"] for file in check["files"]} == {"policy.pt": True, "policy.onnx": True}
+
+    evaluation = EvaluationOrder(
+        checkpoints=(str(checkpoints / names[0]), str(checkpoints / names[2])), num_episodes=1, steps_per_episode=300
+    )
+    third = Child.start(tmp_path, attempt=3, evaluation=evaluation, **(order | {"num_envs": 16}))
+    begun, trained = (success_rate(Path(e.episodes_file or "")) for e in third.success().evaluations)
+    assert begun < 0.5
+    assert trained > 0.9
+
+
+def success_rate(episodes: Path) -> float:
+    with episodes.open() as file:
+        return statistics.mean(float(row["success"]) for row in csv.DictReader(file))
