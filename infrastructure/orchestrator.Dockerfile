@@ -9,16 +9,23 @@ RUN apt-get update \
     && useradd --uid 1000 --gid 1000 --create-home isaaclab \
     && mkdir -p /mnt/efs \
     && chown isaaclab:isaaclab /mnt/efs
+# `mounted` skips them: a virtual environment with the project is then mounted at /opt/venv when the container starts.
+ARG DEPENDENCIES=install
 COPY requirements/orchestrator.txt /build/
-RUN python3.12 -m venv /opt/venv \
-    && /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
-         --requirement /build/orchestrator.txt \
-    && /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check hatchling editables
+RUN if [ "$DEPENDENCIES" = install ]; then \
+      python3.12 -m venv /opt/venv \
+      && /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --require-hashes \
+           --requirement /build/orchestrator.txt \
+      && /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check hatchling editables; \
+    fi
 COPY . /opt/isaaclab-flows/
 # Installed, so that Prefect finds the worker type through its entry point.
-RUN /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation \
-      --editable /opt/isaaclab-flows
+RUN if [ "$DEPENDENCIES" = install ]; then \
+      /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation \
+        --editable /opt/isaaclab-flows; \
+    fi
 ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/opt/isaaclab-flows \
     PYTHONUNBUFFERED=1
 WORKDIR /opt/isaaclab-flows
 USER isaaclab

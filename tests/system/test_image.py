@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -45,30 +45,20 @@ from tests.system.test_batch_worker import (  # noqa: F401 - fixtures
 IMAGE = "isaaclab-flows:test"
 BUCKET = "robots"
 
+Answer = subprocess.CompletedProcess[str]
+
 pytestmark = [pytest.mark.docker, pytest.mark.timeout(1500)]
 
 
-def docker(*arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+def docker(*arguments: str, seconds: float = 120) -> Answer:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=seconds)
 
 
-def build(target: str, tag: str, **arguments: str) -> subprocess.CompletedProcess[str]:
+def build(target: str | None, tag: str, file: str = "container/Dockerfile", **arguments: str) -> Answer:
     given = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
+    given += ["--target", target] if target else []
     return subprocess.run(
-        [
-            "docker",
-            "build",
-            "--network",
-            "host",
-            *given,
-            "--file",
-            "container/Dockerfile",
-            "--target",
-            target,
-            "--tag",
-            tag,
-            ".",
-        ],
+        ["docker", "build", "--network", "host", *given, "--file", file, "--tag", tag, "."],
         cwd=ROOT,
         env={"PATH": "/usr/local/bin:/usr/bin:/bin", "DOCKER_BUILDKIT": "0"},
         capture_output=True,
@@ -107,10 +97,10 @@ def volumes(efs: Path) -> dict[str, tuple[str, bool]]:
 
 
 @pytest.fixture
-def run_here(image: str, volumes: dict[str, tuple[str, bool]]) -> Callable[..., subprocess.CompletedProcess[str]]:
+def run_here(image: str, volumes: dict[str, tuple[str, bool]]) -> Callable[..., Answer]:
     """Run a command in a container of the image."""
 
-    def run(*command: str, options: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    def run(*command: str, options: tuple[str, ...] = ()) -> Answer:
         mounts = [f"--volume={here}:{there}{':ro' if only else ''}" for there, (here, only) in volumes.items()]
         return docker("run", "--rm", "--network=none", *mounts, *options, image, *command, seconds=300)
 
@@ -182,6 +172,50 @@ def test_isaac_sims_image_is_not_built_without_its_licence(image: str, base_imag
     assert built.returncode == 0, built.stdout + built.stderr
     environment = docker("image", "inspect", "--format={{json .Config.Env}}", "isaaclab-flows:sim-test").stdout
     assert "ISAACLAB_FLOWS_SIMULATOR_PYTHON=/isaac-sim/python.sh" in environment
+
+
+@pytest.fixture
+def deployed_by_nobody(client: SyncPrefectClient) -> Iterator[None]:  # noqa: F811
+    """Take away what is deployed meanwhile: its automations would judge the runs of other tests."""
+    known = {d.id for d in client.read_deployments()} | {a.id for a in client.read_automations()}
+    yield
+    for automation in client.read_automations():
+        if automation.id not in known:
+            client.delete_automation(automation.id)
+    for deployment in client.read_deployments():
+        if deployment.id not in known:
+            client.delete_deployment(deployment.id)
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("deployed_by_nobody")
+def test_the_orchestrators_image_makes_pools_and_deployments_again_and_again(
+    base_image: str,  # noqa: F811
+    client: SyncPrefectClient,  # noqa: F811
+    prefect_server: str,
+) -> None:
+    """As the stack's deploy task runs it."""
+    tag = "isaaclab-flows:orchestrator-test"
+    file = "infrastructure/orchestrator.Dockerfile"
+    built = build(None, tag, file, PYTHON_BASE=base_image, DEPENDENCIES="mounted")
+    assert built.returncode == 0, built.stdout + built.stderr
+    environment = (
+        "--env",
+        f"PREFECT_API_URL={prefect_server}",
+        "--env",
+        'ISAACLAB_FLOWS_GPU_POOL={"job_queue": "one"}',
+    )
+    mounted = ("--network=host", f"--volume={sys.prefix}:/opt/venv:ro")
+    for _ in range(2):
+        words = ("python", "-m", "cli.main", "deploy", "--target", "batch")
+        answer = docker("run", "--rm", *mounted, *environment, tag, *words)
+        assert answer.returncode == 0, answer.stdout + answer.stderr
+    deployments = {d.name: d.work_pool_name for d in client.read_deployments()}
+    assert deployments["isaaclab-execute"] == "isaaclab-gpu"
+    assert deployments["isaaclab-training"] == "isaaclab-orchestrator"
+    gpu_pool = client.read_work_pool("isaaclab-gpu")
+    assert gpu_pool.type == "aws-batch"
+    assert gpu_pool.base_job_template["variables"]["properties"]["job_queue"]["default"] == "one"
 
 
 @pytest.fixture
