@@ -22,7 +22,8 @@ from schemas.config import CamelModel
 from schemas.errors import StorageError
 from schemas.request import Callback
 from tasks.request_document import read_request
-from tasks.storage import join_uri, s3_client, split_s3, split_uri
+from tasks.s3 import s3_client
+from tasks.storage import join_uri, split_s3, split_uri
 
 Result = Literal["accepted", "gone"]
 

@@ -81,7 +81,8 @@ class Together:
     def command(self) -> list[str]:
         """Return torchrun's command line for this machine, and call the other nodes to run theirs."""
         if self._node is None:
-            standalone = ("--standalone", f"--nproc-per-node={self._call.processes}")
+            # Their own machine by number: torchrun would look up its name, which takes minutes where there is no DNS.
+            standalone = ("--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={self._call.processes}")
             return [simulator_python(), "-m", "torch.distributed.run", *standalone, *self._call.arguments]
         words = torchrun_command(simulator_python(), self._node, self._call, own_address=own_address())
         write_whole(call_file(self._jobs_folder, self._node), self._call.model_dump_json().encode())

@@ -1,8 +1,4 @@
-"""Folders and ``s3://`` prefixes behind one small interface, on boto3's transfer manager.
-
-Every upload is checked afterwards (size, and the SHA-256 that travels with it); transient faults are tried again with
-jitter; content types are ones that VAMS accepts.
-"""
+"""Folders and ``s3://`` prefixes behind one small interface; content types are ones that VAMS accepts."""
 
 from __future__ import annotations
 
@@ -12,16 +8,15 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from schemas.errors import InputMissingError, StorageError
 from schemas.settings import settings
 from tasks.files import renamed_into
 
 if TYPE_CHECKING:
-    from mypy_boto3_s3 import S3Client
+    pass
 
 CONTENT_TYPES = {
     ".csv": "text/csv",
@@ -40,25 +35,6 @@ CONTENT_TYPES = {
     ".yml": "application/yaml",
 }
 BINARY = "application/octet-stream"
-PAGE_SIZE = 1000
-_TRANSIENT_CODES = frozenset(
-    {
-        "500",
-        "502",
-        "503",
-        "504",
-        "InternalError",
-        "OperationAborted",
-        "RequestTimeout",
-        "RequestTimeTooSkewed",
-        "ServiceUnavailable",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-_MISSING_CODES = frozenset({"404", "NoSuchKey", "NotFound"})
 
 
 @dataclass(frozen=True)
@@ -135,8 +111,9 @@ def split_uri(uri: str) -> tuple[str, str]:
 def storage_at(uri: str) -> Storage:
     """Return the storage rooted at a folder or an s3:// prefix."""
     if is_s3(uri):
-        bucket, prefix = split_s3(uri)
-        return S3Storage(bucket, prefix)
+        from tasks.s3 import S3Storage  # it is built on this module, and boto3 takes long to import
+
+        return S3Storage(*split_s3(uri))
     return FolderStorage(Path(uri).expanduser())
 
 
@@ -182,7 +159,7 @@ class FolderStorage:
         try:
             return self._at(path).read_bytes()
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
-            raise _missing(join_uri(self.uri, path)) from error
+            raise missing(join_uri(self.uri, path)) from error
 
     def write(self, path: str, content: bytes) -> None:
         """Write by rename."""
@@ -196,7 +173,7 @@ class FolderStorage:
             with renamed_into(target) as partial:
                 shutil.copyfile(self._at(path), partial)
         except (FileNotFoundError, IsADirectoryError) as error:
-            raise _missing(join_uri(self.uri, path)) from error
+            raise missing(join_uri(self.uri, path)) from error
 
     def upload(self, source: Path, path: str) -> None:
         """Copy by rename and compare sizes."""
@@ -219,113 +196,6 @@ class FolderStorage:
     def delete(self, path: str) -> None:
         """Remove a file."""
         self._at(path).unlink(missing_ok=True)
-
-
-@dataclass(frozen=True)
-class S3Storage:
-    """A prefix of an S3 bucket."""
-
-    bucket: str
-    prefix: str
-
-    @property
-    def uri(self) -> str:
-        """The prefix as an s3:// URI."""
-        return join_uri(f"s3://{self.bucket}", self.prefix)
-
-    def _key(self, path: str) -> str:
-        return "/".join(part for part in (self.prefix, path.strip("/")) if part)
-
-    def files(self, below: str = "") -> Iterator[StoredFile]:
-        """Yield every object below a path, all pages."""
-        prefix = self._key(below)
-        cut = len(self.prefix) + 1 if self.prefix else 0
-        pages = (
-            s3_client()
-            .get_paginator("list_objects_v2")
-            .paginate(
-                Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else "", PaginationConfig={"PageSize": PAGE_SIZE}
-            )
-        )
-        for page in _attempt(lambda: list(pages), self.uri):
-            for item in page.get("Contents", []):
-                if not item["Key"].endswith("/"):
-                    yield StoredFile(item["Key"][cut:], item["Size"], item["LastModified"].timestamp())
-
-    def read(self, path: str) -> bytes:
-        """Return an object's content."""
-        return _attempt(
-            lambda: _read_object(self.bucket, self._key(path)),
-            join_uri(self.uri, path),
-        )
-
-    def write(self, path: str, content: bytes) -> None:
-        """Put an object; S3 checks its SHA-256 on arrival."""
-        _attempt(
-            lambda: s3_client().put_object(
-                Bucket=self.bucket,
-                Key=self._key(path),
-                Body=content,
-                ContentType=content_type(path),
-                ChecksumAlgorithm="SHA256",
-                Metadata={"sha256": hashlib.sha256(content).hexdigest()},
-            ),
-            join_uri(self.uri, path),
-        )
-
-    def download(self, path: str, target: Path) -> None:
-        """Fetch an object in parallel parts, by rename."""
-        with renamed_into(target) as partial:
-            _attempt(
-                lambda: s3_client().download_file(
-                    self.bucket, self._key(path), str(partial), Config=_transfer_config()
-                ),
-                join_uri(self.uri, path),
-            )
-
-    def upload(self, source: Path, path: str) -> None:
-        """Send a file in parallel parts, then compare size and SHA-256 with what S3 has."""
-        digest, size = sha256_of(source), source.stat().st_size
-
-        def send() -> None:
-            s3_client().upload_file(
-                str(source),
-                self.bucket,
-                self._key(path),
-                ExtraArgs={
-                    "ContentType": content_type(path),
-                    "ChecksumAlgorithm": "SHA256",
-                    "Metadata": {"sha256": digest},
-                },
-                Config=_transfer_config(),
-            )
-            head = s3_client().head_object(Bucket=self.bucket, Key=self._key(path))
-            if head["ContentLength"] != size or head["Metadata"].get("sha256") != digest:
-                raise _IncompleteUploadError(f"{head['ContentLength']} of {size} bytes arrived")
-
-        _attempt(send, join_uri(self.uri, path))
-
-    def stat(self, path: str) -> StoredFile | None:
-        """Return an object's size and time."""
-        try:
-            head = _attempt(
-                lambda: s3_client().head_object(Bucket=self.bucket, Key=self._key(path)), join_uri(self.uri, path)
-            )
-        except InputMissingError:
-            return None
-        return StoredFile(path, head["ContentLength"], head["LastModified"].timestamp())
-
-    def delete(self, path: str) -> None:
-        """Remove an object."""
-        _attempt(lambda: s3_client().delete_object(Bucket=self.bucket, Key=self._key(path)), join_uri(self.uri, path))
-
-
-def _read_object(bucket: str, key: str) -> bytes:
-    return s3_client().get_object(Bucket=bucket, Key=key)["Body"].read()
-
-
-class _IncompleteUploadError(Exception):
-    """What S3 has is not what was sent."""
 
 
 def copy_all(pairs: Iterable[tuple[Callable[[], None], str]]) -> None:
@@ -351,69 +221,6 @@ def copy_all(pairs: Iterable[tuple[Callable[[], None], str]]) -> None:
         ) from first
 
 
-def _missing(uri: str) -> InputMissingError:
+def missing(uri: str) -> InputMissingError:
+    """Return the error for a file that is not there."""
     return InputMissingError("There is no such file", where=uri, remedy="Check the path, and that it was uploaded.")
-
-
-def _attempt[T](call: Callable[[], T], uri: str) -> T:
-    """Make an S3 call, again after transient faults, and translate what remains into our errors."""
-    import botocore.exceptions as faults
-    from boto3.exceptions import S3UploadFailedError
-    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-
-    def transient(error: BaseException) -> bool:
-        cause = error.__context__ if isinstance(error, S3UploadFailedError) else error
-        if isinstance(cause, faults.ClientError):
-            status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            return cause.response.get("Error", {}).get("Code") in _TRANSIENT_CODES or status >= 500
-        return isinstance(cause, faults.HTTPClientError | faults.ConnectionError | _IncompleteUploadError | OSError)
-
-    retrying = Retrying(
-        stop=stop_after_attempt(settings().transfer_attempts),
-        wait=wait_random_exponential(multiplier=0.2, max=10),
-        retry=retry_if_exception(transient),
-        reraise=True,
-    )
-    try:
-        return retrying(call)
-    except (faults.BotoCoreError, faults.ClientError, S3UploadFailedError, _IncompleteUploadError) as error:
-        cause = error.__context__ if isinstance(error, S3UploadFailedError) else error
-        code = cause.response.get("Error", {}).get("Code", "") if isinstance(cause, faults.ClientError) else ""
-        if code in _MISSING_CODES:
-            raise _missing(uri) from error
-        remedy = {
-            "AccessDenied": "Give this role access to the bucket, prefix and KMS key.",
-            "403": "Give this role access to the bucket, prefix and KMS key.",
-            "NoSuchBucket": "Check the bucket's name and region.",
-        }.get(code, "Run the job again: it goes on from what was saved.")
-        raise StorageError(f"S3 refused or lost a transfer: {cause}", where=uri, remedy=remedy) from error
-
-
-@lru_cache(maxsize=8)
-def _client_for(process: int, endpoint: str | None) -> Any:
-    import boto3
-    from botocore.config import Config
-
-    del process, endpoint  # part of the key only: clients survive neither a fork nor a change of endpoint
-    return boto3.client(
-        "s3",
-        config=Config(
-            retries={"mode": "standard", "max_attempts": 3},
-            max_pool_connections=4 * settings().transfer_threads,
-            connect_timeout=10,
-            read_timeout=60,
-        ),
-    )
-
-
-def s3_client() -> S3Client:
-    """Return this process's S3 client (clients are thread-safe)."""
-    client: S3Client = _client_for(os.getpid(), os.environ.get("AWS_ENDPOINT_URL"))
-    return client
-
-
-@lru_cache(maxsize=1)
-def _transfer_config() -> Any:
-    from boto3.s3.transfer import TransferConfig
-
-    return TransferConfig(max_concurrency=settings().transfer_threads)

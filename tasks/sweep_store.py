@@ -21,7 +21,8 @@ from schemas.request import JobId
 from schemas.settings import settings
 from schemas.sweep import SweepConfig
 from tasks.checkpoints import SUFFIXES
-from tasks.storage import FolderStorage, Storage, is_s3, join_uri, s3_client, sha256_of, split_s3, split_uri, storage_at
+from tasks.s3 import s3_client
+from tasks.storage import FolderStorage, Storage, is_s3, join_uri, sha256_of, split_s3, split_uri, storage_at
 from tasks.sweep_leaderboard import Board, Entry
 from tasks.sweep_plan import Candidate, choose_checkpoints, fixed_part, has_glob
 from tasks.sweep_table import Row, from_parquet, put_together, to_csv, to_parquet

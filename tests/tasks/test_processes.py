@@ -48,8 +48,9 @@ def test_one_gpu_is_one_process() -> None:
 
 def test_the_gpus_of_one_machine_need_no_other_node(attempt: Attempt) -> None:
     words = Together(Layout(1, 4), attempt).command()
-    assert words[1:5] == ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=4"]
-    assert words[5:] == ["-m", "container", str(attempt.order_file)]
+    assert words[1:4] == ["-m", "torch.distributed.run", "--standalone"]
+    assert "--nproc-per-node=4" in words
+    assert words[-3:] == ["-m", "container", str(attempt.order_file)]
 
 
 def test_the_main_node_calls_the_others_to_start_what_it_starts(

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from moto import mock_aws
 
 from schemas.errors import InputMissingError, StorageError
-from tasks import storage
+from tasks import s3
 from tasks.outputs import Mirror
-from tasks.storage import FolderStorage, S3Storage, Storage, content_type, copy_all, join_uri, split_uri, storage_at
+from tasks.s3 import S3Storage
+from tasks.storage import FolderStorage, Storage, content_type, copy_all, join_uri, split_uri, storage_at
 
 BUCKET = "asset-bucket"
 
@@ -29,11 +30,11 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
     monkeypatch.setattr(time, "sleep", lambda _: None)
-    storage._client_for.cache_clear()
+    s3._client_for.cache_clear()
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket=BUCKET)
         yield f"s3://{BUCKET}/some/prefix"
-    storage._client_for.cache_clear()
+    s3._client_for.cache_clear()
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -75,7 +76,7 @@ def test_a_listing_has_all_pages(bucket: str, monkeypatch: pytest.MonkeyPatch) -
     client = boto3.client("s3")
     for number in range(25):
         client.put_object(Bucket=BUCKET, Key=f"some/prefix/model_{number}.pt", Body=b"x")
-    monkeypatch.setattr(storage, "PAGE_SIZE", 10)
+    monkeypatch.setattr(s3, "PAGE_SIZE", 10)
     assert len(list(storage_at(bucket).files())) == 25
 
 
@@ -146,7 +147,7 @@ def test_transient_faults_are_tried_again(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, method: str, takes_effect: bool
 ) -> None:
     faulty = Faulty(boto3.client("s3"), method, error, 2, takes_effect=takes_effect)
-    monkeypatch.setattr(storage, "s3_client", lambda: faulty)
+    monkeypatch.setattr(s3, "s3_client", lambda: faulty)
     (tmp_path / "a.pt").write_bytes(b"abc")
     storage_at(bucket).upload(tmp_path / "a.pt", "a.pt")
     storage_at(bucket).write("b.json", b"{}")
@@ -158,7 +159,7 @@ def test_a_fault_that_stays_is_an_error_with_a_remedy(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = Faulty(boto3.client("s3"), "put_object", client_error("AccessDenied", 403), 99, takes_effect=False)
-    monkeypatch.setattr(storage, "s3_client", lambda: calls)
+    monkeypatch.setattr(s3, "s3_client", lambda: calls)
     with pytest.raises(StorageError, match="Give this role access"):
         storage_at(bucket).write("b.json", b"{}")
     assert calls._left == 98, "what can't be mended by trying again is tried once"
@@ -174,7 +175,7 @@ def test_an_upload_that_arrived_altered_is_not_taken(
             return getattr(self._real, name)
 
     altering = Altering(boto3.client("s3"), "", Exception(), 0, takes_effect=False)
-    monkeypatch.setattr(storage, "s3_client", lambda: altering)
+    monkeypatch.setattr(s3, "s3_client", lambda: altering)
     (tmp_path / "a.pt").write_bytes(b"abc")
     with pytest.raises(StorageError, match="1 of 3 bytes"):
         storage_at(bucket).upload(tmp_path / "a.pt", "a.pt")

@@ -18,7 +18,7 @@ from moto import mock_aws
 from schemas.errors import ConfigError, FlowsError, InfrastructureLostError, SimulatorError, StorageError
 from schemas.request import Request
 from schemas.settings import settings
-from tasks import answer_records, answers, storage, vams
+from tasks import answer_records, answers, s3, vams
 from tasks.request_document import read_request
 from tests.system.vams.step_functions import Attempt, StepFunctions, step_functions
 from tests.tasks.vams_job import JOB_ID, job, outcome
@@ -71,7 +71,7 @@ def servers() -> Iterator[Bench]:
         environment.setenv("AWS_DEFAULT_REGION", "us-east-1")
         environment.delenv("AWS_ENDPOINT_URL", raising=False)
         environment.setenv("AWS_ENDPOINT_URL_SFN", stand_in.url)
-        storage._client_for.cache_clear()
+        s3._client_for.cache_clear()
         client = boto3.client("s3", region_name="us-east-1")
         client.create_bucket(Bucket=BUCKET)
         # One client for all tests, because making one costs more than they do; without its own tries, which pause.
@@ -79,7 +79,7 @@ def servers() -> Iterator[Bench]:
         sfn = boto3.client("stepfunctions", region_name="us-east-1", config=once)
         environment.setattr(vams, "_step_functions", lambda _: sfn)
         yield Bench(stand_in, client)
-        storage._client_for.cache_clear()
+        s3._client_for.cache_clear()
 
 
 @pytest.fixture
@@ -197,7 +197,7 @@ def test_a_faulty_answer_call_ends_with_exactly_one_answer(bench: Bench, method:
 def test_a_faulty_write_of_the_intent_ends_with_exactly_one_answer(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, arrives: bool
 ) -> None:
-    client = storage.s3_client()
+    client = s3.s3_client()
     put = client.put_object
 
     def faulty(**parameters: Any) -> None:
