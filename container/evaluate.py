@@ -50,7 +50,8 @@ def evaluate(session: Session) -> tuple[CheckpointEvaluation, ...]:
     of this job finished is not evaluated again.
     """
     order = _order(session)
-    session.events.stage("evaluating", f"{len(order.checkpoints)} checkpoints, {order.num_episodes} rounds each")
+    counted = _count(len(order.checkpoints), "checkpoint"), _count(order.num_episodes, "round")
+    session.events.stage("evaluating", f"{counted[0]}, {counted[1]} each")
     # Isaac Lab's first reset after creation leaves joints at rest whatever the task asks for; it must not be counted.
     session.env.reset(seed=round_seed(session.job.seed, 0))
     limit = int(session.env.unwrapped.max_episode_length)
@@ -238,6 +239,10 @@ def episodes_csv(rows: list[tuple[int, Episode]]) -> str:
 def _order(setup: Setup) -> EvaluationOrder:
     assert setup.job.evaluation is not None
     return setup.job.evaluation
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
 
 
 def _terms(session: Session, order: EvaluationOrder, digest: str) -> dict[str, str | int | None]:
