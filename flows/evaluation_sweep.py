@@ -34,6 +34,7 @@ from schemas.settings import settings
 from schemas.sweep import BestCheckpoint, Metric, SweepConfig, SweepSummary
 from schemas.task_names import Library
 from tasks.form_requests import absolute
+from tasks.prefect_runs import is_wanted
 from tasks.sweep_groups import SweepRun, evaluate, versions
 from tasks.sweep_leaderboard import Board, boards, compare_with_last_best
 from tasks.sweep_plan import Group, SweepPlan, plan
@@ -138,7 +139,7 @@ def sweep(
 
     Raises:
         ConfigError: The configuration is wrong, or finds no checkpoint.
-        CancelledError: Somebody ended it.
+        CancelledError: Somebody ended it; a single job that is cancelled does not end it.
     """
     logger = get_run_logger()
     run = SweepRun(config, sweep_id, asset_uri, results_uri(output_uri, config), device=device)
@@ -194,8 +195,11 @@ def _group_name() -> str:
 
 @task(name="evaluate-group", task_run_name=_group_name, persist_result=False, cache_policy=NO_CACHE)
 def evaluate_group(run: SweepRun, group: Group, store: SweepStore) -> list[Row]:
-    """Evaluate one group in one simulator process; what fails becomes rows with reasons."""
-    return evaluate(run, group, orchestrate=orchestrate, add_part=store.add_part)
+    """Evaluate one group in one simulator process; what fails or is cancelled becomes rows with reasons."""
+    sweep_run = str(flow_run.id)
+    return evaluate(
+        run, group, orchestrate=orchestrate, add_part=store.add_part, wanted=lambda: is_wanted(sweep_run)
+    )
 
 
 def _conclude(

@@ -36,6 +36,15 @@ def find_run(run_id: str) -> FlowRun:
         ) from None
 
 
+def is_wanted(run_id: str) -> bool:
+    """Say whether a flow run is to go on: it is there, and nobody has asked for its end."""
+    try:
+        state = find_run(run_id).state
+    except InputMissingError:
+        return False
+    return state is None or not (state.is_cancelling() or state.is_cancelled())
+
+
 def attempt_of(run: FlowRun) -> int | None:
     """Return which attempt of a VAMS execution a run is, by its tag, or None where it has none."""
     numbers = [tag.removeprefix(ATTEMPT_TAG) for tag in run.tags if tag.startswith(ATTEMPT_TAG)]

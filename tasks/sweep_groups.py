@@ -65,24 +65,33 @@ def evaluate(
     *,
     orchestrate: Callable[[Request], Outcome],
     add_part: Callable[[str, Sequence[Row]], None],
+    wanted: Callable[[], bool],
 ) -> list[Row]:
     """Evaluate a group; one that ends the simulator is halved until the checkpoint to blame stands alone.
+
+    A job that somebody cancelled is rows with that reason, like any other that fails; only when the sweep itself is
+    being cancelled does it end here.
 
     Args:
         run: What all groups share.
         group: What to evaluate.
         orchestrate: Runs a request to its end.
         add_part: Keeps the rows under the job's id, as soon as there are any.
+        wanted: Says whether the sweep is to go on; asked only when a job was cancelled.
 
     Returns:
-        A row for each evaluation. Cancellation alone is raised.
+        A row for each evaluation.
+
+    Raises:
+        CancelledError: The sweep itself is being cancelled, or was deleted.
     """
     request = run.request(group)
     try:
         outcome = orchestrate(request)
-    except CancelledError:
-        raise
     except Exception as error:
+        # Prefect cancels a cancelled sweep's jobs too, and they may end before the sweep hears of it.
+        if isinstance(error, CancelledError) and not wanted():
+            raise
         outcome = _failed(request, error)
     rows = rows_of(
         group,
@@ -101,7 +110,9 @@ def evaluate(
         rest = Group(group.setting, tuple(cell for cell in group.cells if cell.key not in done))
         parts = rest.halves() if len(rest.cells) > 1 else (rest,)
         return reached + [
-            row for part in parts for row in evaluate(run, part, orchestrate=orchestrate, add_part=add_part)
+            row
+            for part in parts
+            for row in evaluate(run, part, orchestrate=orchestrate, add_part=add_part, wanted=wanted)
         ]
     add_part(request.job_id, rows)
     return rows

@@ -58,7 +58,7 @@ def test_the_checkpoint_that_ends_the_simulator_is_found_and_the_others_are_eval
     calls: list[int] = []
     killed = SimulatorKilledError("The simulator was ended by SIGSEGV")
     rows = evaluate(
-        run, group, orchestrate=simulator({group.cells[5].candidate.uri}, calls, killed), add_part=parts.__setitem__
+        run, group, orchestrate=simulator({group.cells[5].candidate.uri}, calls, killed), add_part=parts.__setitem__, wanted=lambda: True
     )
     assert {row.iteration: row.error_kind for row in rows} == {
         n: "simulator_killed" if n == 5 else "" for n in range(8)
@@ -67,26 +67,52 @@ def test_the_checkpoint_that_ends_the_simulator_is_found_and_the_others_are_eval
     assert len(calls) <= 7  # logarithmic, not one process a checkpoint
 
 
-@pytest.mark.parametrize("error", [InfrastructureLostError("gone"), ConfigError("wrong"), FlowsError("else")])
-def test_a_job_that_fails_for_other_reasons_gives_each_row_the_reason_at_once(
+@pytest.mark.parametrize(
+    "error",
+    [InfrastructureLostError("gone"), ConfigError("wrong"), FlowsError("else"), CancelledError("by hand")],
+)
+def test_a_job_that_is_cancelled_or_fails_for_other_reasons_gives_each_row_the_reason_at_once(
     error: FlowsError, tmp_path: Path
 ) -> None:
     run, group = run_and_group(4, tmp_path)
     calls: list[int] = []
     parts: dict[str, Sequence[Row]] = {}
     uris = {cell.candidate.uri for cell in group.cells}
-    rows = evaluate(run, group, orchestrate=simulator(uris, calls, error), add_part=parts.__setitem__)
+    rows = evaluate(
+        run, group, orchestrate=simulator(uris, calls, error), add_part=parts.__setitem__, wanted=lambda: True
+    )
     assert calls == [4]
     assert {row.error_kind for row in rows} == {error.kind}
+    assert parts == {group.job_id(run.sweep_id): rows}
 
 
-def test_a_cancelled_job_ends_the_sweep(tmp_path: Path) -> None:
+def test_a_cancelled_job_is_tried_again_by_the_next_sweep(tmp_path: Path) -> None:
+    run, group = run_and_group(1, tmp_path)
+    uris = {cell.candidate.uri for cell in group.cells}
+    (row,) = evaluate(
+        run,
+        group,
+        orchestrate=simulator(uris, [], CancelledError("by hand")),
+        add_part=lambda name, rows: None,
+        wanted=lambda: True,
+    )
+    assert row.error == "by hand."
+    assert not row.final
+
+
+def test_a_job_that_was_cancelled_with_its_sweep_ends_it(tmp_path: Path) -> None:
     run, group = run_and_group(2, tmp_path)
     uris = {cell.candidate.uri for cell in group.cells}
+    parts: dict[str, Sequence[Row]] = {}
     with pytest.raises(CancelledError):
         evaluate(
-            run, group, orchestrate=simulator(uris, [], CancelledError("by hand")), add_part=lambda name, rows: None
+            run,
+            group,
+            orchestrate=simulator(uris, [], CancelledError("by hand")),
+            add_part=parts.__setitem__,
+            wanted=lambda: False,
         )
+    assert not parts
 
 
 def test_episodes_find_their_checkpoints() -> None:
