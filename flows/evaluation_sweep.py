@@ -37,6 +37,7 @@ from tasks.form_requests import absolute
 from tasks.prefect_runs import is_wanted
 from tasks.sweep_groups import SweepRun, evaluate, versions
 from tasks.sweep_leaderboard import Board, boards, compare_with_last_best
+from tasks.sweep_outputs import SweepResult
 from tasks.sweep_plan import Group, SweepPlan, plan
 from tasks.sweep_report import SweepReport
 from tasks.sweep_request import read_sweep
@@ -122,12 +123,18 @@ def evaluation_sweep(
         output_uri=output,
         sweep_id=uuid.UUID(str(flow_run.id)),
         device=None if device == "auto" else device,
-    )
+    ).summary
 
 
 def sweep(
-    config: SweepConfig, *, asset_uri: str | None, output_uri: str, sweep_id: uuid.UUID, device: str | None = None
-) -> SweepSummary:
+    config: SweepConfig,
+    *,
+    asset_uri: str | None,
+    output_uri: str,
+    sweep_id: uuid.UUID,
+    auxiliary_uri: str | None = None,
+    device: str | None = None,
+) -> SweepResult:
     """Run a sweep; the body of every flow that runs one.
 
     Args:
@@ -135,6 +142,7 @@ def sweep(
         asset_uri: Relative paths resolve against it.
         output_uri: Folder or prefix; the results lie in `sweeps/<name>/` below it.
         sweep_id: Stays the same over retries.
+        auxiliary_uri: Where jobs keep what they have while they run; None keeps it in the job folders.
         device: `cpu`, `cuda`, or None for the settings'.
 
     Raises:
@@ -142,7 +150,7 @@ def sweep(
         CancelledError: Somebody ended it; a single job that is cancelled does not end it.
     """
     logger = get_run_logger()
-    run = SweepRun(config, sweep_id, asset_uri, results_uri(output_uri, config), device=device)
+    run = SweepRun(config, sweep_id, asset_uri, results_uri(output_uri, config), auxiliary_uri, device)
     store = SweepStore(run.results_uri)
     candidates = find_checkpoints(config.sweep_config.checkpoints, asset_uri=asset_uri, output_uri=output_uri)
     environment = environment_uri(config, asset_uri)
@@ -197,14 +205,12 @@ def _group_name() -> str:
 def evaluate_group(run: SweepRun, group: Group, store: SweepStore) -> list[Row]:
     """Evaluate one group in one simulator process; what fails or is cancelled becomes rows with reasons."""
     sweep_run = str(flow_run.id)
-    return evaluate(
-        run, group, orchestrate=orchestrate, add_part=store.add_part, wanted=lambda: is_wanted(sweep_run)
-    )
+    return evaluate(run, group, orchestrate=orchestrate, add_part=store.add_part, wanted=lambda: is_wanted(sweep_run))
 
 
 def _conclude(
     run: SweepRun, planned: SweepPlan, store: SweepStore, rows: Sequence[Row], report: SweepReport
-) -> SweepSummary:
+) -> SweepResult:
     config = run.config
     ranked = boards(rows, config.sweep_config.rank_by)
     new = {cell.candidate.digest for group in planned.groups for cell in group.cells}
@@ -228,7 +234,7 @@ def _conclude(
                     )
                 )
     report.conclude(ranked, store)
-    return SweepSummary(
+    summary = SweepSummary(
         name=config.name,
         evaluations=len(planned.cells),
         new=planned.new,
@@ -237,6 +243,7 @@ def _conclude(
         best=tuple(best),
         regressions=tuple(regressions),
     )
+    return SweepResult(summary, tuple(ranked))
 
 
 def _regression(config: SweepConfig, store: SweepStore, board: Board, new: set[str]) -> str | None:

@@ -48,7 +48,7 @@ def orchestrate(request: Request) -> Outcome:
             if is_sweep_request(request):
                 from flows.requested_sweep import sweep_requested  # a sweep runs many requests, each through here
 
-                job, outcome = sweep_requested(request)
+                job, outcome = sweep_requested(request, page)
             else:
                 labels = request.labels | {FLOW_RUN_LABEL: run_id}
                 job = open_job(request.without_callback().model_copy(update={"labels": labels}))

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import tempfile
+import time
 import uuid
-from pathlib import Path, PurePosixPath
+
+from prefect import get_run_logger
 
 from flows.evaluation_sweep import sweep
 from schemas.config import EvaluationJobConfig, check_config
 from schemas.errors import ConfigError
 from schemas.job import Job
-from schemas.outcome import Outcome, OutputFile
+from schemas.outcome import Outcome
 from schemas.request import Request
 from schemas.sweep import SweepConfig, SweepSummary
-from tasks.storage import join_uri, storage_at
+from tasks.artifacts import show_outputs
+from tasks.storage import join_uri
+from tasks.sweep_outputs import publish_results
 from tasks.sweep_plan import Candidate, group_config, plan
 from tasks.sweep_request import read_sweep
-
-PUBLISHED = (".md", ".csv", ".parquet", ".png", ".json", ".pt", ".pth")
-NOT_PUBLISHED = frozenset({"parts", "jobs"})
+from tasks.vams_sweep import write_sweep_metadata, write_sweep_previews
 
 
-def sweep_requested(request: Request) -> tuple[Job, Outcome]:
+def sweep_requested(request: Request, flow_run_url: str = "") -> tuple[Job, Outcome]:
     """Run the sweep that a request names, and publish its results below the request's output.
 
     The growing table lies in the auxiliary location, which is the same for every run of one configuration; the output
-    gets a copy of the table, the leaderboard, the plots and the best checkpoints.
+    gets a copy of the table, the leaderboard, the plots and the best checkpoints; VAMS gets previews and metadata too.
 
     Args:
         request: A request whose configuration is a sweep's.
+        flow_run_url: The flow run's page.
 
     Returns:
         The request as a job, and its outcome.
@@ -44,54 +46,48 @@ def sweep_requested(request: Request) -> tuple[Job, Outcome]:
             where=request.config_uri,
             remedy="Run the evaluation workflow on it.",
         )
+    logger = get_run_logger()
+    started, clock = time.time(), time.monotonic()
     config, asset = read_sweep(request.config_uri, request.asset_uri, defaults=request.input_parameters)
-    kept = request.auxiliary_uri or request.output_uri
     job = _job(request, config)
-    summary = sweep(
+    result = sweep(
         config,
         asset_uri=asset,
-        output_uri=kept,
+        output_uri=request.auxiliary_uri or request.output_uri,
         # The same for every attempt of one execution, so that a retry finds the jobs of the first.
         sweep_id=uuid.uuid5(uuid.NAMESPACE_URL, request.job_id),
+        auxiliary_uri=request.auxiliary_uri,
         device=request.device,
     )
     target = join_uri(request.output_uri, request.job_id)
-    return job, Outcome(
+    outcome = Outcome(
         job_id=request.job_id,
         kind="evaluation",
         status="succeeded",
         task=job.task,
         library=job.library,
-        files=publish_results(summary.results_uri, target),
+        sweep=result.summary,
+        files=publish_results(result, target),
         output_uri=target,
-        warnings=tuple(warnings_of(summary)),
+        started_at=started,
+        seconds=time.monotonic() - clock,
+        warnings=tuple(warnings_of(result.summary)),
     )
-
-
-def publish_results(results_uri: str, target_uri: str) -> tuple[OutputFile, ...]:
-    """Copy a sweep's results, but neither its parts nor its jobs' outputs, to where the user takes them."""
-    source, target = storage_at(results_uri), storage_at(target_uri)
-    files = []
-    with tempfile.TemporaryDirectory() as scratch:
-        for file in sorted(source.files(), key=lambda f: f.path):
-            path = PurePosixPath(file.path)
-            if path.parts[0] in NOT_PUBLISHED or path.suffix not in PUBLISHED:
-                continue
-            local = Path(scratch) / path.name
-            source.download(file.path, local)
-            target.upload(local, file.path)
-            local.unlink()
-            files.append(OutputFile(path=file.path, size=file.size))
-    return tuple(files)
+    if request.vams is not None:
+        for problem in write_sweep_previews(job, outcome, result, request.vams):
+            logger.warning(problem)
+        write_sweep_metadata(job, outcome, result, request.vams, asset_uri=asset, flow_run_url=flow_run_url)
+    logger.info("Published %d files to %s", len(outcome.files), target)
+    show_outputs(job, outcome, logger)
+    return job, outcome
 
 
 def warnings_of(summary: SweepSummary) -> list[str]:
-    """Return what a reader of the answer should know: missing results, regressions, and who is best."""
+    """Return what a reader of the answer should be warned of: missing results and regressions."""
     missing = f"{summary.without_result} of {summary.evaluations} evaluations have no result; results.csv says why."
     return [
         *([missing] if summary.without_result else []),
         *(f"Regression: {sentence}" for sentence in summary.regressions),
-        *(f"{best.task}: {best.statement}" for best in summary.best),
     ]
 
 

@@ -9,6 +9,7 @@ from pydantic import Field
 from schemas.config import CamelModel, Kind
 from schemas.errors import ErrorRecord
 from schemas.request import JobId
+from schemas.sweep import SweepSummary
 
 Status = Literal["succeeded", "failed", "cancelled"]
 
@@ -87,6 +88,8 @@ class Outcome(CamelModel):
     error: ErrorRecord | None = None
     training: TrainingSummary | None = None
     evaluations: Annotated[tuple[EvaluationSummary, ...], Field(strict=False)] = ()
+    sweep: SweepSummary | None = None
+    """Of a sweep that came as a request; its single evaluations are in its tables."""
     files: Annotated[tuple[OutputFile, ...], Field(strict=False)] = ()
     output_uri: str = ""
     """Where the files lie, job id included."""

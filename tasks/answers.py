@@ -36,6 +36,8 @@ def success(job: Job, outcome: Outcome, *, attempt: int, links: dict[str, str] |
     }
     if outcome.training is not None:
         output["training"] = outcome.training.model_dump(mode="json")
+    if outcome.sweep is not None:
+        output["sweep"] = outcome.sweep.model_dump(mode="json")
     if outcome.evaluations:
         output["evaluations"] = [item.model_dump(mode="json") for item in outcome.evaluations[:_MOST_EVALUATIONS]]
         output["evaluationsInAll"] = len(outcome.evaluations)

@@ -12,11 +12,11 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import NormalDist
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from schemas.errors import ErrorRecord, OutputsMissingError, SimulatorError
 from schemas.outcome import EvaluationSummary, Interval
@@ -143,6 +143,9 @@ def mean_interval(values: Values) -> Interval | None:
         return None
     if np.ptp(values) == 0:
         return _interval(values[0], values[0])
+    # Imported where it is used: it takes seconds, which the start of every flow would pay.
+    from scipy import stats
+
     found = stats.bootstrap(
         (values,),
         np.mean,
@@ -161,6 +164,8 @@ def mean_interval(values: Values) -> Interval | None:
 
 def interquartile_mean(values: Values) -> float:
     """Return the mean of the middle half: a quarter of the values is left out at each end."""
+    from scipy import stats
+
     return float(stats.trim_mean(values, 0.25))
 
 
@@ -176,6 +181,8 @@ def interquartile_mean_interval(strata: Sequence[Values]) -> Interval | None:
     """
     if not strata or any(len(values) < 2 or not np.isfinite(values).all() for values in strata):
         return None
+    from scipy import stats
+
     total = sum(len(values) for values in strata)
     rng = np.random.default_rng(_SEED)
     found: list[Values] = []
@@ -197,7 +204,7 @@ def rate_interval(values: Values) -> Interval:
             is then wider than it need be, because nothing between 0 and 1 varies more than 0 and 1 do.
     """
     count = len(values)
-    z = float(stats.norm.ppf((1 + LEVEL) / 2))
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     rate = float(values.mean())
     centre = (rate + z * z / (2 * count)) / (1 + z * z / count)
     half = z * np.sqrt(rate * (1 - rate) / count + z * z / (4 * count * count)) / (1 + z * z / count)

@@ -24,6 +24,7 @@ from tasks.checkpoints import SUFFIXES
 from tasks.s3 import s3_client
 from tasks.storage import FolderStorage, Storage, is_s3, join_uri, sha256_of, split_s3, split_uri, storage_at
 from tasks.sweep_leaderboard import Board, Entry
+from tasks.sweep_outputs import picture_of
 from tasks.sweep_plan import Candidate, choose_checkpoints, fixed_part, has_glob
 from tasks.sweep_table import Row, from_parquet, put_together, to_csv, to_parquet
 
@@ -175,7 +176,7 @@ class SweepStore:
 
     def write_picture(self, task: str, png: bytes) -> str:
         """Write a task's plot over iterations; return its URI."""
-        name = f"iterations-{task}.png"
+        name = picture_of(task)
         self._storage.write(name, png)
         return join_uri(self.uri, name)
 

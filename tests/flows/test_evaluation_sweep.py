@@ -53,7 +53,7 @@ class Jobs:
     def sweep(self) -> SweepSummary:
         config = check_sweep(minimal(checkpoints=["checkpoints"], checkpointsPerJob=1), source="x")
         asset, output = str(self.folder / "asset"), str(self.folder / "out")
-        return sweeps.sweep(config, asset_uri=asset, output_uri=output, sweep_id=SWEEP_ID)
+        return sweeps.sweep(config, asset_uri=asset, output_uri=output, sweep_id=SWEEP_ID).summary
 
 
 @pytest.fixture

@@ -58,7 +58,11 @@ def test_the_checkpoint_that_ends_the_simulator_is_found_and_the_others_are_eval
     calls: list[int] = []
     killed = SimulatorKilledError("The simulator was ended by SIGSEGV")
     rows = evaluate(
-        run, group, orchestrate=simulator({group.cells[5].candidate.uri}, calls, killed), add_part=parts.__setitem__, wanted=lambda: True
+        run,
+        group,
+        orchestrate=simulator({group.cells[5].candidate.uri}, calls, killed),
+        add_part=parts.__setitem__,
+        wanted=lambda: True,
     )
     assert {row.iteration: row.error_kind for row in rows} == {
         n: "simulator_killed" if n == 5 else "" for n in range(8)
