@@ -122,11 +122,10 @@ def test_a_sweep_over_its_checkpoints_comes_back_to_vams_and_the_next_one_finds_
     assert answer["warnings"] == []
     taken = _check_sweep(vams, first, checkpoints)
     (job,) = _simulators(vams, first)
-    kept = vams.keys(AUXILIARY, f"xAsset/{SWEEP_FILE}/")
-    (part,) = (key for key in kept if "/sweeps/nightly/parts/" in key)
-    assert part.endswith(f"/{job}.parquet")
-    # What the job staged while it ran, and what it was told, lay on S3 as well.
-    assert [key for key in kept if key.endswith((f"/{job}/metrics.csv", f"/{job}.job/job.json"))]
+    auxiliary = f"xAsset/{SWEEP_FILE}/pipelines/isaaclab-evaluation/"
+    kept = {key.removeprefix(auxiliary) for key in vams.keys(AUXILIARY, auxiliary)}
+    assert [key for key in kept if "/parts/" in key] == [f"sweeps/nightly/parts/{job}.parquet"]
+    assert {"sweeps/nightly/results.parquet", f"{job}/metrics.csv", f"{job}.job/job.json"} <= kept
 
     again = _start_sweep(vams)
     answer = succeeded(again)
