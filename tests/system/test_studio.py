@@ -172,6 +172,21 @@ def test_cancelling_a_sweep_ends_its_children(studio: Studio) -> None:
     )
 
 
+def test_cancelling_one_job_of_a_sweep_leaves_the_others_to_it(studio: Studio) -> None:
+    folder = studio.outputs / train(studio) / "checkpoints"
+    checkpoints = [str(folder / f"model_{n}.pt") for n in (1, 2)]
+    parameters = SWEEP | {"name": "Halved", "jobs": {"checkpoints_per_job": 1}, "checkpoints": checkpoints}
+    run_id = studio.start("evaluation-sweep/evaluation-sweep", parameters)
+    wait_until("the first job's simulator", lambda: bool(studio.simulators()), seconds=400)
+    (job,) = (run for run in studio.children(run_id) if run["state_type"] == "RUNNING")
+    studio.call("POST", f"/flow_runs/{job['id']}/set_state", {"state": {"type": "CANCELLING"}, "force": False})
+    assert studio.wait(run_id)["state_type"] == "COMPLETED", studio.logs()
+    assert studio.run(job["id"])["state_type"] == "CANCELLED"
+    with (studio.outputs / "sweeps/halved/results.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["error_kind"] for row in rows] == ["cancelled", ""]
+
+
 def test_deleting_a_run_leaves_nothing_running(studio: Studio) -> None:
     run_id = studio.start("train/isaaclab-training", TINY | {"max_iterations": 100_000})
     wait_until("the simulator", lambda: bool(studio.simulators()), seconds=400)
