@@ -35,7 +35,7 @@ from schemas.sweep import BestCheckpoint, Metric, SweepConfig, SweepSummary
 from schemas.task_names import Library
 from tasks.form_requests import absolute
 from tasks.prefect_runs import is_wanted
-from tasks.sweep_groups import SweepRun, evaluate, versions
+from tasks.sweep_groups import Evaluated, SweepRun, evaluate, versions
 from tasks.sweep_leaderboard import Board, boards, compare_with_last_best
 from tasks.sweep_outputs import SweepResult
 from tasks.sweep_plan import Group, SweepPlan, plan
@@ -184,7 +184,7 @@ def _evaluate_groups(run: SweepRun, planned: SweepPlan, store: SweepStore, repor
             report.finished(evaluate_group(run, group, store))
         return
     free = threading.Semaphore(parallel)
-    running: list[PrefectFuture[list[Row]]] = []
+    running: list[PrefectFuture[Evaluated]] = []
     for group in planned.groups:
         free.acquire()
         future = evaluate_group.submit(run, group, store)
@@ -202,7 +202,7 @@ def _group_name() -> str:
 
 
 @task(name="evaluate-group", task_run_name=_group_name, persist_result=False, cache_policy=NO_CACHE)
-def evaluate_group(run: SweepRun, group: Group, store: SweepStore) -> list[Row]:
+def evaluate_group(run: SweepRun, group: Group, store: SweepStore) -> Evaluated:
     """Evaluate one group in one simulator process; what fails or is cancelled becomes rows with reasons."""
     sweep_run = str(flow_run.id)
     return evaluate(run, group, orchestrate=orchestrate, add_part=store.add_part, wanted=lambda: is_wanted(sweep_run))
@@ -242,6 +242,8 @@ def _conclude(
         results_uri=run.results_uri,
         best=tuple(best),
         regressions=tuple(regressions),
+        gpu_seconds=report.done.gpu_seconds,
+        estimated_cost=report.done.estimated_cost,
     )
     return SweepResult(summary, tuple(ranked))
 

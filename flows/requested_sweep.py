@@ -71,6 +71,8 @@ def sweep_requested(request: Request, flow_run_url: str = "") -> tuple[Job, Outc
         output_uri=target,
         started_at=started,
         seconds=time.monotonic() - clock,
+        gpu_seconds=result.summary.gpu_seconds,
+        estimated_cost=result.summary.estimated_cost,
         warnings=tuple(warnings_of(result.summary)),
     )
     if request.vams is not None:

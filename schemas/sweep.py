@@ -206,3 +206,7 @@ class SweepSummary(CamelModel):
     best: Annotated[tuple[BestCheckpoint, ...], Field(strict=False)] = ()
     regressions: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """A sentence for each task whose newly evaluated checkpoints are worse than the last best."""
+    gpu_seconds: float = 0.0
+    """Wall time of the simulators times their GPUs, of what was evaluated this time; 0 on a CPU."""
+    estimated_cost: float | None = None
+    """Dollars, likewise; None without a price."""

@@ -59,6 +59,21 @@ class SweepRun:
         )
 
 
+@dataclass(frozen=True)
+class Evaluated:
+    """What came of a group, all its jobs together."""
+
+    rows: tuple[Row, ...]
+    gpu_seconds: float = 0.0
+    estimated_cost: float | None = None
+    """Dollars; None where no job had a price."""
+
+    def __add__(self, other: Evaluated) -> Evaluated:
+        """Return both."""
+        costs = [cost for cost in (self.estimated_cost, other.estimated_cost) if cost is not None]
+        return Evaluated(self.rows + other.rows, self.gpu_seconds + other.gpu_seconds, sum(costs) if costs else None)
+
+
 def evaluate(
     run: SweepRun,
     group: Group,
@@ -66,7 +81,7 @@ def evaluate(
     orchestrate: Callable[[Request], Outcome],
     add_part: Callable[[str, Sequence[Row]], None],
     wanted: Callable[[], bool],
-) -> list[Row]:
+) -> Evaluated:
     """Evaluate a group; one that ends the simulator is halved until the checkpoint to blame stands alone.
 
     A job that somebody cancelled is rows with that reason, like any other that fails; only when the sweep itself is
@@ -80,7 +95,7 @@ def evaluate(
         wanted: Says whether the sweep is to go on; asked only when a job was cancelled.
 
     Returns:
-        A row for each evaluation.
+        A row for each evaluation, and what the jobs took.
 
     Raises:
         CancelledError: The sweep itself is being cancelled, or was deleted.
@@ -108,14 +123,12 @@ def evaluate(
             add_part(request.job_id, reached)
         done = {row.key for row in reached}
         rest = Group(group.setting, tuple(cell for cell in group.cells if cell.key not in done))
-        parts = rest.halves() if len(rest.cells) > 1 else (rest,)
-        return reached + [
-            row
-            for part in parts
-            for row in evaluate(run, part, orchestrate=orchestrate, add_part=add_part, wanted=wanted)
-        ]
+        found = Evaluated(tuple(reached), outcome.gpu_seconds, outcome.estimated_cost)
+        for part in rest.halves() if len(rest.cells) > 1 else (rest,):
+            found += evaluate(run, part, orchestrate=orchestrate, add_part=add_part, wanted=wanted)
+        return found
     add_part(request.job_id, rows)
-    return rows
+    return Evaluated(tuple(rows), outcome.gpu_seconds, outcome.estimated_cost)
 
 
 def _failed(request: Request, error: Exception) -> Outcome:

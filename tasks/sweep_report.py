@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from schemas.sweep import SweepConfig
 from tasks.artifacts import Board as ArtifactBoard
 from tasks.artifacts import data_uri
+from tasks.sweep_groups import Evaluated
 from tasks.sweep_leaderboard import Board, markdown, table
 from tasks.sweep_plan import SweepPlan
 from tasks.sweep_plot import draw_over_iterations
 from tasks.sweep_store import SweepStore
-from tasks.sweep_table import Row
 
 REGRESSION_EVENT = "isaaclab-flows.sweep.regression"
 
@@ -32,17 +32,18 @@ class SweepReport:
     ) -> None:
         self._config = config
         self._new = planned.new
-        self._done = 0
+        self.done = Evaluated(())
+        """What the groups so far have given."""
         self._logger = logger
         # Keys are the sweep's, not the run's: the UI's page of a key then shows how it changed from night to night.
         self._artifacts = ArtifactBoard(config.folder.replace("_", "-").replace(".", "-"), logger)
         self._progress()
 
-    def finished(self, rows: Sequence[Row]) -> None:
+    def finished(self, found: Evaluated) -> None:
         """Count a group's evaluations, and say which have no result."""
-        self._done += len(rows)
-        failed = [row for row in rows if row.error_kind]
-        self._logger.info("%d of %d new evaluations are done", self._done, self._new)
+        self.done += found
+        failed = [row for row in found.rows if row.error_kind]
+        self._logger.info("%d of %d new evaluations are done", len(self.done.rows), self._new)
         for row in failed[:5]:
             self._logger.warning("%s was not evaluated: %s", row.checkpoint.rpartition("/")[2], row.error)
         if len(failed) > 5:
@@ -78,6 +79,7 @@ class SweepReport:
         )
 
     def _progress(self) -> None:
-        percent = 100.0 * self._done / self._new if self._new else 100.0
-        text = f"{self._done} of {self._new} new evaluations"
+        done = len(self.done.rows)
+        percent = 100.0 * done / self._new if self._new else 100.0
+        text = f"{done} of {self._new} new evaluations"
         self._artifacts.put("sweep-progress", "progress", round(percent, 1), text)

@@ -65,6 +65,8 @@ def asset_values(job: Job, result: SweepResult, *, flow_run_url: str = "") -> di
         "evaluations": summary.evaluations,
         "new_evaluations": summary.new,
         "evaluations_without_result": summary.without_result,
+        "gpu_seconds": round(summary.gpu_seconds, 1),
+        "estimated_cost_usd": summary.estimated_cost,
         "regressions": "\n".join(summary.regressions) or None,
         "outputs": f"{job.job_id}/",
         "flow_run_url": flow_run_url or None,

@@ -59,6 +59,8 @@ class Sweeps:
             results_uri=store.uri,
             best=(best,),
             regressions=("worse",),
+            gpu_seconds=30.0,
+            estimated_cost=0.5,
         )
         return SweepResult(summary, (board,))
 
@@ -109,6 +111,7 @@ def test_results_are_published_and_the_answer_says_what_came_out(
     assert answer is not None
     assert answer["files"] == len(wanted)
     assert answer["warnings"] == ["1 of 3 evaluations have no result; results.csv says why.", "Regression: worse"]
+    assert (answer["gpuSeconds"], answer["estimatedCost"]) == (30.0, 0.5)
     assert answer["sweep"]["best"][0]["score"] == 9.0
     assert outcome.seconds > 0
 
@@ -122,6 +125,7 @@ def test_vams_is_shown_the_asset_the_best_and_every_evaluated_checkpoint(
     assert asset["sweep_evaluations_without_result"] == "1"
     assert asset[f"sweep_{TASK}_best_checkpoint"] == "abc/model_2.pt"
     assert float(asset[f"sweep_{TASK}_mean_return"]) == pytest.approx(9.0, abs=1)
+    assert asset["sweep_estimated_cost_usd"] == "0.5"
     assert asset["sweep_regressions"] == "worse"
     assert asset["sweep_flow_run_url"] == "http://prefect/run"
     ranks = {

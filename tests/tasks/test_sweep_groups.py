@@ -47,6 +47,8 @@ def simulator(fatal: set[str], calls: list[int], error: FlowsError) -> Callable[
             task="Isaac-Cartpole-Direct",
             library="rsl_rl",
             evaluations=tuple(EvaluationSummary(checkpoint=p, mean_return=1.0) for p in paths),
+            gpu_seconds=10.0,
+            estimated_cost=0.25,
         )
 
     return orchestrate
@@ -57,18 +59,21 @@ def test_the_checkpoint_that_ends_the_simulator_is_found_and_the_others_are_eval
     parts: dict[str, Sequence[Row]] = {}
     calls: list[int] = []
     killed = SimulatorKilledError("The simulator was ended by SIGSEGV")
-    rows = evaluate(
+    found = evaluate(
         run,
         group,
         orchestrate=simulator({group.cells[5].candidate.uri}, calls, killed),
         add_part=parts.__setitem__,
         wanted=lambda: True,
     )
-    assert {row.iteration: row.error_kind for row in rows} == {
+    assert {row.iteration: row.error_kind for row in found.rows} == {
         n: "simulator_killed" if n == 5 else "" for n in range(8)
     }
     assert sorted(row.key for part in parts.values() for row in part) == sorted(cell.key for cell in group.cells)
     assert len(calls) <= 7  # logarithmic, not one process a checkpoint
+    # The stub's dead jobs leave no outcome; all others count.
+    assert found.gpu_seconds == 10.0 * (len(calls) - 4)
+    assert found.estimated_cost == pytest.approx(0.25 * (len(calls) - 4))
 
 
 @pytest.mark.parametrize(
@@ -82,24 +87,25 @@ def test_a_job_that_is_cancelled_or_fails_for_other_reasons_gives_each_row_the_r
     calls: list[int] = []
     parts: dict[str, Sequence[Row]] = {}
     uris = {cell.candidate.uri for cell in group.cells}
-    rows = evaluate(
+    found = evaluate(
         run, group, orchestrate=simulator(uris, calls, error), add_part=parts.__setitem__, wanted=lambda: True
     )
     assert calls == [4]
-    assert {row.error_kind for row in rows} == {error.kind}
-    assert parts == {group.job_id(run.sweep_id): rows}
+    assert {row.error_kind for row in found.rows} == {error.kind}
+    assert parts == {group.job_id(run.sweep_id): list(found.rows)}
 
 
 def test_a_cancelled_job_is_tried_again_by_the_next_sweep(tmp_path: Path) -> None:
     run, group = run_and_group(1, tmp_path)
     uris = {cell.candidate.uri for cell in group.cells}
-    (row,) = evaluate(
+    found = evaluate(
         run,
         group,
         orchestrate=simulator(uris, [], CancelledError("by hand")),
         add_part=lambda name, rows: None,
         wanted=lambda: True,
     )
+    (row,) = found.rows
     assert row.error == "by hand."
     assert not row.final
 
