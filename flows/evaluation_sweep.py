@@ -16,6 +16,7 @@ from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from flows.pipeline import orchestrate
+from schemas.errors import OutputsMissingError
 from schemas.forms import (
     CheckpointPattern,
     Device,
@@ -148,6 +149,7 @@ def sweep(
     Raises:
         ConfigError: The configuration is wrong, or finds no checkpoint.
         CancelledError: Somebody ended it; a single job that is cancelled does not end it.
+        OutputsMissingError: No evaluation has a result; the table with the reasons is written.
     """
     logger = get_run_logger()
     run = SweepRun(config, sweep_id, asset_uri, results_uri(output_uri, config), auxiliary_uri, device)
@@ -173,7 +175,18 @@ def sweep(
     _evaluate_groups(run, planned, store, report)
     wanted = {cell.key for cell in planned.cells}
     rows = [row for row in store.write_table() if row.key in wanted]
-    return _conclude(run, planned, store, rows, report)
+    result = _conclude(run, planned, store, rows, report)
+    _require_a_result(result.summary, rows)
+    return result
+
+
+def _require_a_result(summary: SweepSummary, rows: Sequence[Row]) -> None:
+    if summary.evaluations and summary.without_result == summary.evaluations:
+        raise OutputsMissingError(
+            f"None of {summary.evaluations} evaluations has a result. The first one's reason: {rows[0].error.rstrip('.')}",
+            where=summary.results_uri,
+            remedy="results.csv there has the reason of each.",
+        )
 
 
 def _evaluate_groups(run: SweepRun, planned: SweepPlan, store: SweepStore, report: SweepReport) -> None:

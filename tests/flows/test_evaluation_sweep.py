@@ -13,7 +13,7 @@ from prefect.states import Cancelled, Cancelling, Running
 
 import flows.evaluation_sweep as sweeps
 import tasks.prefect_runs as prefect_runs
-from schemas.errors import CancelledError
+from schemas.errors import CancelledError, OutputsMissingError
 from schemas.outcome import EvaluationSummary, Outcome
 from schemas.request import Request
 from schemas.settings import settings
@@ -84,3 +84,13 @@ def test_cancelling_the_sweep_starts_no_further_job(jobs: Jobs, monkeypatch: pyt
     with pytest.raises(CancelledError):
         jobs.sweep()
     assert jobs.asked == ["model_1.pt"]
+
+
+def test_a_sweep_without_any_result_fails_with_a_reason_and_keeps_all_of_them(
+    jobs: Jobs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prefect_runs, "find_run", lambda _: SimpleNamespace(state=Running()))
+    (jobs.folder / "asset/checkpoints/model_2.pt").unlink()
+    with pytest.raises(OutputsMissingError, match="The job's run was cancelled") as caught:
+        jobs.sweep()
+    assert [row.error_kind for row in SweepStore(caught.value.where).rows()] == ["cancelled"]
