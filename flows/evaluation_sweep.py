@@ -182,8 +182,9 @@ def sweep(
 
 def _require_a_result(summary: SweepSummary, rows: Sequence[Row]) -> None:
     if summary.evaluations and summary.without_result == summary.evaluations:
+        first = rows[0].error.rstrip(".")
         raise OutputsMissingError(
-            f"None of {summary.evaluations} evaluations has a result. The first one's reason: {rows[0].error.rstrip('.')}",
+            f"None of {summary.evaluations} evaluations has a result. The first one's reason: {first}",
             where=summary.results_uri,
             remedy="results.csv there has the reason of each.",
         )
