@@ -174,7 +174,7 @@ def test_cancelling_a_sweep_ends_its_children(studio: Studio) -> None:
 
 def test_cancelling_one_job_of_a_sweep_leaves_the_others_to_it(studio: Studio) -> None:
     folder = studio.outputs / train(studio) / "checkpoints"
-    checkpoints = [str(folder / f"model_{n}.pt") for n in (1, 2)]
+    checkpoints = sorted(map(str, folder.glob("model_*.pt")))[:2]
     parameters = SWEEP | {"name": "Halved", "jobs": {"checkpoints_per_job": 1}, "checkpoints": checkpoints}
     run_id = studio.start("evaluation-sweep/evaluation-sweep", parameters)
     wait_until("the first job's simulator", lambda: bool(studio.simulators()), seconds=400)
