@@ -148,7 +148,6 @@ def _variable(field: str) -> str:
 LEFT_AS_THEY_ARE = {
     "asset_root": "NVIDIA's server is reached through NAT",
     "simulator_python": "the image sets it",
-    "device": "auto finds the GPU",
     "hang_seconds": "a job's own business",
     "stop_grace_seconds": "fits Spot's two minutes",
     "simulator_restarts": "a job's own business",
