@@ -13,8 +13,16 @@ from typing import Final
 
 from pydantic import ValidationError
 
-from schemas.errors import ConfigError
-from schemas.nodes import EXIT_TERMINATED, Call, Departure, Node, call_file, departure_file, torchrun_command
+from schemas.nodes import (
+    EXIT_TERMINATED,
+    Call,
+    Departure,
+    Node,
+    call_file,
+    departure_file,
+    meeting_folder,
+    torchrun_command,
+)
 from schemas.settings import settings
 
 POLL_SECONDS: Final = 1.0
@@ -32,13 +40,7 @@ def join(node: Node, *, say: Callable[[str], None], call_seconds: float = CALL_S
     Raises:
         ConfigError: There is no jobs folder to find calls in.
     """
-    folder = settings().jobs_folder
-    if folder is None:
-        raise ConfigError(
-            "The nodes of a job meet in the jobs folder, and there is none",
-            where="ISAACLAB_FLOWS_JOBS_FOLDER",
-            remedy="Mount the shared file system at /mnt/efs on every node.",
-        )
+    folder = meeting_folder(settings().jobs_folder)
     told = _Told()
     answered, code = 0, 0
     while True:

@@ -104,6 +104,21 @@ class Departure(CamelModel):
     """The last lines of the node's log."""
 
 
+def meeting_folder(jobs_folder: Path | None) -> Path:
+    """Return the jobs folder, in which the nodes of a job meet.
+
+    Raises:
+        ConfigError: There is none.
+    """
+    if jobs_folder is None:
+        raise ConfigError(
+            "The nodes of a job meet in the jobs folder, and there is none",
+            where="ISAACLAB_FLOWS_JOBS_FOLDER",
+            remedy="Mount the shared file system at /mnt/efs on every node.",
+        )
+    return jobs_folder
+
+
 def call_file(jobs_folder: Path, node: Node) -> Path:
     """Return where the main node's calls lie; a new Batch attempt has a new file, so that it takes no old call."""
     return jobs_folder / ".nodes" / f"{node.job_id}-{node.attempt}.json"

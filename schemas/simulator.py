@@ -38,8 +38,6 @@ class TrainingOrder(CamelModel):
     """Iterations from one checkpoint to the next."""
     resume_checkpoint: str | None = None
     """Absolute path of the checkpoint to go on from."""
-    first_iteration: int = 0
-    """The first iteration to run; 0 unless this job went on from a checkpoint of its own."""
 
 
 class EvaluationOrder(CamelModel):

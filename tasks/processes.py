@@ -8,13 +8,12 @@ import socket
 import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from pydantic import ValidationError
 
 from schemas.errors import ConfigError, SimulatorKilledError
 from schemas.job import Job
-from schemas.nodes import Call, Departure, Node, call_file, departure_file, torchrun_command
+from schemas.nodes import Call, Departure, Node, call_file, departure_file, meeting_folder, torchrun_command
 from schemas.settings import settings
 from tasks.files import write_whole
 from tasks.job_folder import Attempt
@@ -85,7 +84,9 @@ class Together:
             standalone = ("--standalone", "--local-addr=127.0.0.1", f"--nproc-per-node={self._call.processes}")
             return [simulator_python(), "-m", "torch.distributed.run", *standalone, *self._call.arguments]
         words = torchrun_command(simulator_python(), self._node, self._call, own_address=own_address())
-        write_whole(call_file(self._jobs_folder, self._node), self._call.model_dump_json().encode())
+        write_whole(
+            call_file(meeting_folder(settings().jobs_folder), self._node), self._call.model_dump_json().encode()
+        )
         return words
 
     def require_complete(self) -> None:
@@ -109,19 +110,8 @@ class Together:
                     details=departure.log_tail,
                 )
 
-    @property
-    def _jobs_folder(self) -> Path:
-        folder = settings().jobs_folder
-        if folder is None:
-            raise ConfigError(
-                "The nodes of a job meet in the jobs folder, and there is none",
-                where="ISAACLAB_FLOWS_JOBS_FOLDER",
-                remedy="Mount the shared file system at /mnt/efs on every node.",
-            )
-        return folder
-
     def _departure(self, node: Node, index: int) -> Departure | None:
-        file = departure_file(self._jobs_folder, node, call=self._call.number, index=index)
+        file = departure_file(meeting_folder(settings().jobs_folder), node, call=self._call.number, index=index)
         with contextlib.suppress(FileNotFoundError, ValidationError):
             return Departure.model_validate_json(file.read_bytes())
         return None
