@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from prefect import flow, get_run_logger, runtime
 
 from schemas.errors import FlowsError
@@ -20,6 +18,7 @@ from tasks.outputs import require
 from tasks.progress import ProgressLog
 from tasks.publisher import Publisher
 from tasks.staging import save_outcome, take_over
+from tasks.start import begun
 
 
 def _run_name() -> str:
@@ -59,7 +58,7 @@ def execute(job_uri: str) -> Outcome:
 def _work(job: Job, folder: JobFolder) -> Outcome:
     logger = get_run_logger()
     require_simulator()
-    started = time.time()
+    started = begun(job)
     warnings = list(job.warnings)
 
     def warn(sentence: str) -> None:

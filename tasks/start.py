@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -67,6 +68,7 @@ class _Early:
     job: Job
     start: Start
     warnings: list[str]
+    at: float
 
 
 _EARLY: ContextVar[_Early | None] = ContextVar("simulator_started_early", default=None)
@@ -88,9 +90,9 @@ def started_early(job: Job, folder: JobFolder) -> Iterator[None]:
         yield
         return
     with lease(folder):
-        warnings = list[str]()
+        at, warnings = time.time(), list[str]()
         start = Start.of(job, folder, inputs=fetch_inputs(job, folder), warn=warnings.append)
-        early = _Early(job, start, warnings)
+        early = _Early(job, start, warnings, at)
         token = _EARLY.set(early)
         try:
             yield
@@ -111,6 +113,12 @@ def started_before(job: Job, *, warn: Callable[[str], None]) -> Start | None:
     for sentence in early.warnings:
         warn(sentence)
     return early.start
+
+
+def begun(job: Job) -> float:
+    """Return since when this job has been worked on (Unix time): now, unless its simulator was started early."""
+    early = _EARLY.get()
+    return time.time() if early is None or _work_of(early.job) != _work_of(job) else early.at
 
 
 def _work_of(job: Job) -> Job:

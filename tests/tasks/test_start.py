@@ -14,7 +14,7 @@ from schemas.job import Job
 from tasks import simulator
 from tasks.job_folder import JobFolder, is_live
 from tasks.orders import Inputs
-from tasks.start import Start, started_before, started_early
+from tasks.start import Start, begun, started_before, started_early
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/cartpole/training/cartpole-training-config.json"
 
@@ -44,7 +44,11 @@ def folder(tmp_path: Path) -> JobFolder:
 
 def test_the_flow_takes_over_what_was_started_for_its_job(job: Job, folder: JobFolder) -> None:
     said: list[str] = []
+    before = time.time()
     with started_early(job, folder):
+        between = time.time()
+        # What a job took counts from here, not from when the flow took it over.
+        assert before <= begun(job) <= between
         # The flow's job knows more of who asked for it; that changes nothing of the work.
         start = started_before(job.model_copy(update={"labels": {"flowRun": "x"}}), warn=said.append)
         assert start is not None
