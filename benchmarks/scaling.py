@@ -10,9 +10,9 @@ The layouts, each with the same environments a GPU:
 - nodes: two nodes of one GPU each, as a multi-node Batch job is (a meeting folder, torchrun, c10d);
 - machine: one node with two GPUs, as `computeConfig.gpusPerNode: 2` asks for.
 
-An iteration's time is the median over the second half of the iterations; collecting and learning are its parts as
-rsl_rl measures them on the first process, waiting for the other one included. The efficiency is a layout's steps per
-second over those of as many single GPUs.
+An iteration's time runs from one's end to the next one's, logging included, and is the median over the second half of
+the iterations; collecting and learning are its parts as rsl_rl measures them on the first process, waiting for the
+other one included. The efficiency is a layout's steps per second over those of as many single GPUs.
 """
 
 from __future__ import annotations
@@ -24,16 +24,19 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from schemas.config import check_config
 from schemas.job import Job
 from schemas.nodes import EXIT_UNHEALTHY_GPU
+from schemas.simulator import IterationEvent
 from tasks.attempts import run_attempts
 from tasks.job_folder import folder_of
 from tasks.metrics import read_metrics
+from tasks.simulator import EventTail
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYOUTS = ("one", "apart", "nodes", "machine")
@@ -46,11 +49,13 @@ class Speed:
 
     Args:
         steps: Environment steps a second, over all its GPUs.
+        iteration: Seconds from one iteration's end to the next one's.
         collecting: Seconds of an iteration spent in the environments.
         learning: Seconds of an iteration spent on the networks.
     """
 
     steps: float
+    iteration: float
     collecting: float
     learning: float
 
@@ -115,11 +120,17 @@ class Training:
         if code != 0:
             raise SystemExit(f"a training failed:\n{(self.folder / 'log.txt').read_text()[-4000:]}")
         metrics = read_metrics(next(self.folder.rglob("tensorboard")))
-        values = {}
-        for name in ("steps_per_second", "Perf/collection_time", "Perf/learning_time"):
-            _, series = metrics.series(name)
-            values[name] = statistics.median(series[len(series) // 2 :])
-        return Speed(values["steps_per_second"], values["Perf/collection_time"], values["Perf/learning_time"])
+        events = EventTail(next(self.folder.rglob("progress.jsonl"))).new()
+        ends = [event.time for event in events if isinstance(event, IterationEvent)]
+        iteration = steady([after - before for before, after in pairwise(ends)])
+        collecting, learning = (steady(metrics.series(f"Perf/{part}_time")[1]) for part in ("collection", "learning"))
+        steps_each = steady(metrics.series("steps_per_second")[1]) * (collecting + learning)
+        return Speed(steps_each / iteration, iteration, collecting, learning)
+
+
+def steady(series: Sequence[float]) -> float:
+    """Return the median of the second half."""
+    return statistics.median(series[len(series) // 2 :])
 
 
 def train(layout: str, folder: Path, arguments: argparse.Namespace) -> list[Speed]:
@@ -152,20 +163,23 @@ def supervise(folder: Path) -> None:
 
 def report(runs: Mapping[str, list[list[Speed]]], arguments: argparse.Namespace) -> None:
     """Print the table: medians over the rounds."""
-    single = statistics.median(s.steps for speeds in runs["one"] for s in speeds)
+    totals = {name: [sum(speed.steps for speed in speeds) for speeds in rounds] for name, rounds in runs.items()}
     print(f"{arguments.task}, {arguments.envs} environments a GPU, {arguments.iterations} iterations, rsl_rl")
-    print(f"{'layout':10}{'GPUs':>5}{'steps/s':>12}{'collecting':>12}{'learning':>10}{'efficiency':>12}  rounds")
+    print(
+        f"{'layout':10}{'GPUs':>5}{'steps/s':>12}{'iteration':>12}{'collecting':>12}{'learning':>12}{'efficiency':>12}"
+        "  steps/s of each round"
+    )
     for name, rounds in runs.items():
-        totals = [sum(s.steps for s in speeds) for speeds in rounds]
         gpus = 1 if name == "one" else 2
-        parts: list[Speed] = [s for speeds in rounds for s in speeds]
-        collecting = statistics.median(s.collecting for s in parts)
-        learning = statistics.median(s.learning for s in parts)
-        efficiency = statistics.median(totals) / (gpus * single)
-        shown = ", ".join(f"{total:,.0f}" for total in totals)
+        steps = statistics.median(totals[name])
+        times = [
+            statistics.median(getattr(speed, part) for speeds in rounds for speed in speeds)
+            for part in ("iteration", "collecting", "learning")
+        ]
+        efficiency = f"{steps / (gpus * statistics.median(totals['one'])):.1%}" if "one" in totals else "-"
+        shown = "".join(f"{seconds:10.3f} s" for seconds in times)
         print(
-            f"{name:10}{gpus:5}{statistics.median(totals):12,.0f}{collecting:10.3f} s{learning:8.3f} s"
-            f"{efficiency:12.1%}  {shown}"
+            f"{name:10}{gpus:5}{steps:12,.0f}{shown}{efficiency:>12}  " + ", ".join(f"{t:,.0f}" for t in totals[name])
         )
 
 
@@ -183,13 +197,12 @@ def main() -> None:
     if arguments.job:
         supervise(arguments.job)
         return
-    layouts = ["one", *(name for name in arguments.layouts if name != "one")]
-    runs: dict[str, list[list[Speed]]] = {name: [] for name in layouts}
+    runs: dict[str, list[list[Speed]]] = {name: [] for name in arguments.layouts}
     with tempfile.TemporaryDirectory() as scratch:
         for number in range(arguments.rounds):
-            for name in layouts:
+            for name, measured in runs.items():
                 speeds = train(name, Path(scratch) / f"{name}-{number}", arguments)
-                runs[name].append(speeds)
+                measured.append(speeds)
                 print(json.dumps({"round": number + 1, "layout": name, "speeds": [vars(s) for s in speeds]}))
                 sys.stdout.flush()
     report(runs, arguments)

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Final
 
 from container.gpu_health import Gpu, examine
-from container.join import join
+from container.join import join, refuse
 from schemas.errors import ConfigError, FlowsError
 from schemas.nodes import EXIT_TERMINATED, EXIT_UNHEALTHY_GPU, Node
 from schemas.settings import settings
@@ -47,22 +47,32 @@ def main(arguments: Sequence[str]) -> int:
         report = examine(needed=device == "cuda") if device != "cpu" else None
         for line in introduction(os.environ, report.gpus if report else ()):
             say(line)
+        node = _joining(arguments)
         if report and report.trouble:
             say(f"The GPU here must not be used: {report.trouble}. Nothing was started; the job may run elsewhere.")
+            if node is not None:
+                refuse(node, report.trouble)
             return EXIT_UNHEALTHY_GPU
-        if list(arguments) == ["join"]:
-            node = Node.from_environment(os.environ)
-            if node is None:
-                raise ConfigError(
-                    "`join` is for a node of a multi-node job",
-                    where="AWS_BATCH_JOB_NUM_NODES",
-                    remedy="Batch sets it; run the container with `run` instead.",
-                )
+        if node is not None:
             return join(node, say=say)
         return Child(command(arguments)).wait()
     except FlowsError as error:
         say(error.sentence)
         return _EXIT_USAGE
+
+
+def _joining(arguments: Sequence[str]) -> Node | None:
+    """Return the node that this machine is to join as; None when the command is another."""
+    if list(arguments) != ["join"]:
+        return None
+    node = Node.from_environment(os.environ)
+    if node is None:
+        raise ConfigError(
+            "`join` is for a node of a multi-node job",
+            where="AWS_BATCH_JOB_NUM_NODES",
+            remedy="Batch sets it; run the container with `run` instead.",
+        )
+    return node
 
 
 def command(arguments: Sequence[str]) -> list[str]:

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -120,8 +121,10 @@ def judge(gpus: Sequence[Gpu]) -> str:
 
 def _cuda_trouble(expected: int) -> str:
     """Start CUDA in a process of its own: the driver may answer while CUDA does not (a fabric manager not running)."""
+    # Whatever part of the machine a job was given, all of it is examined: nvidia-smi does not know that variable.
+    environment = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
     try:
-        answer = _ask((sys.executable, "-c", _CUDA_PROGRAM))
+        answer = _ask((sys.executable, "-c", _CUDA_PROGRAM), environment)
     except subprocess.TimeoutExpired:
         return f"CUDA did not start within {QUERY_SECONDS:.0f} s"
     if answer.returncode:
@@ -132,8 +135,8 @@ def _cuda_trouble(expected: int) -> str:
     return "" if count == str(expected) else f"the driver has {expected} GPUs, but CUDA sees {count}"
 
 
-def _ask(command: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, timeout=QUERY_SECONDS, check=False)
+def _ask(command: tuple[str, ...], environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, timeout=QUERY_SECONDS, check=False, env=environment)
 
 
 def _number(text: str) -> int | None:

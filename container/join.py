@@ -14,7 +14,9 @@ from typing import Final
 from pydantic import ValidationError
 
 from schemas.nodes import (
+    BEFORE_ANY_CALL,
     EXIT_TERMINATED,
+    EXIT_UNHEALTHY_GPU,
     Call,
     Departure,
     Node,
@@ -59,6 +61,17 @@ def join(node: Node, *, say: Callable[[str], None], call_seconds: float = CALL_S
             return 0
         say(f"The processes of call {call.number} ended with {code}; waiting for the main node to call again.")
         answered = call.number
+
+
+def refuse(node: Node, trouble: str) -> None:
+    """Tell the main node that this one cannot take part, before it waits for it with its GPUs.
+
+    Raises:
+        ConfigError: There is no jobs folder to leave word in.
+    """
+    file = departure_file(meeting_folder(settings().jobs_folder), node, call=BEFORE_ANY_CALL, index=node.index)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _leave(file, Departure(code=EXIT_UNHEALTHY_GPU, log_tail=trouble))
 
 
 class _Told:
@@ -113,6 +126,10 @@ def _log_file(node: Node, call: Call) -> Path:
 def _depart(file: Path, code: int, log_file: Path) -> None:
     """Tell the main node, which would otherwise wait for these processes until its time limit."""
     lines = log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-_TAIL_LINES:]
+    _leave(file, Departure(code=code, log_tail="\n".join(lines)))
+
+
+def _leave(file: Path, departure: Departure) -> None:
     partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(Departure(code=code, log_tail="\n".join(lines)).model_dump_json(), encoding="utf-8")
+    partial.write_text(departure.model_dump_json(), encoding="utf-8")
     partial.replace(file)

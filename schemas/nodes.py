@@ -21,6 +21,8 @@ RENDEZVOUS_PORT: Final = 29400
 """TCP port on the main node at which the nodes meet; all other traffic between them is NCCL's, on ports it chooses."""
 JOIN_SECONDS: Final = 900
 """How long torchrun waits for all nodes: importing the simulator on a cold machine is included."""
+BEFORE_ANY_CALL: Final = 0
+"""The number of the call that a node leaves which never joins one."""
 EXIT_UNHEALTHY_GPU: Final = 75
 """Exit code of a container whose GPU must not be used (EX_TEMPFAIL): the same job may succeed on another machine."""
 EXIT_TERMINATED: Final = 143
@@ -130,7 +132,7 @@ def departure_file(jobs_folder: Path, node: Node, *, call: int, index: int) -> P
     Args:
         jobs_folder: What all nodes share.
         node: Any node of the job.
-        call: The call's number.
+        call: The call's number, or :data:`BEFORE_ANY_CALL`.
         index: The node that ended.
     """
     return jobs_folder / ".nodes" / f"{node.job_id}-{node.attempt}-{call}-node-{index}.json"

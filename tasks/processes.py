@@ -11,9 +11,18 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
-from schemas.errors import ConfigError, SimulatorKilledError
+from schemas.errors import ConfigError, InfrastructureLostError, SimulatorKilledError
 from schemas.job import Job
-from schemas.nodes import Call, Departure, Node, call_file, departure_file, meeting_folder, torchrun_command
+from schemas.nodes import (
+    BEFORE_ANY_CALL,
+    Call,
+    Departure,
+    Node,
+    call_file,
+    departure_file,
+    meeting_folder,
+    torchrun_command,
+)
 from schemas.settings import settings
 from tasks.files import write_whole
 from tasks.job_folder import Attempt
@@ -93,6 +102,7 @@ class Together:
         """Look every few seconds whether all nodes are still at work.
 
         Raises:
+            InfrastructureLostError: A node must not be used.
             SimulatorKilledError: A node's processes ended without leaving a result.
         """
         if self._node is None or time.monotonic() - self._looked < LOOK_SECONDS:
@@ -101,17 +111,25 @@ class Together:
         if self._attempt.result_file.exists():
             return  # whoever failed has said why
         for index in range(self._node.count):
-            departure = self._departure(self._node, index)
+            which = f"node {index} of {self._node.count}"
+            refusal = self._departure(self._node, index, call=BEFORE_ANY_CALL)
+            if refusal is not None:
+                raise InfrastructureLostError(
+                    f"The GPU of {which} must not be used: {refusal.log_tail}",
+                    where=which,
+                    remedy="Run the job again: other machines are then asked for.",
+                )
+            departure = self._departure(self._node, index, call=self._call.number)
             if departure is not None and departure.code != 0:
                 raise SimulatorKilledError(
-                    f"The processes of node {index} of {self._node.count} ended with exit code {departure.code}",
+                    f"The processes of {which} ended with exit code {departure.code}",
                     where=str(self._attempt.folder / f"node-{index}.txt"),
                     remedy="Run the job again: it goes on from its last checkpoint.",
                     details=departure.log_tail,
                 )
 
-    def _departure(self, node: Node, index: int) -> Departure | None:
-        file = departure_file(meeting_folder(settings().jobs_folder), node, call=self._call.number, index=index)
+    def _departure(self, node: Node, index: int, *, call: int) -> Departure | None:
+        file = departure_file(meeting_folder(settings().jobs_folder), node, call=call, index=index)
         with contextlib.suppress(FileNotFoundError, ValidationError):
             return Departure.model_validate_json(file.read_bytes())
         return None

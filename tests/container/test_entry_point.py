@@ -8,9 +8,15 @@ from pathlib import Path
 import pytest
 
 from container.entry_point import command, introduction, shared_folders
-from schemas.nodes import Call, Departure, Node, call_file, departure_file
+from schemas.nodes import BEFORE_ANY_CALL, EXIT_UNHEALTHY_GPU, Call, Departure, Node, call_file, departure_file
 
 ROOT = Path(__file__).resolve().parents[2]
+SECOND_OF_TWO = {
+    "AWS_BATCH_JOB_ID": "9f1c#1",
+    "AWS_BATCH_JOB_NUM_NODES": "2",
+    "AWS_BATCH_JOB_NODE_INDEX": "1",
+    "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS": "127.0.0.1",
+}
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -114,14 +120,19 @@ def test_what_cannot_work_ends_at_once_with_a_sentence(arguments, environment, c
     assert child.returncode == code
 
 
+def test_a_node_that_refuses_its_gpu_tells_the_main_node(tmp_path):
+    node = Node.from_environment(SECOND_OF_TWO)
+    assert node is not None
+    broken = {"ISAACLAB_FLOWS_DEVICE": "cuda", "PATH": "/nonexistent"}
+    child = start("join", **SECOND_OF_TWO, **broken, ISAACLAB_FLOWS_JOBS_FOLDER=str(tmp_path))
+    child.communicate(timeout=60)
+    assert child.returncode == EXIT_UNHEALTHY_GPU
+    file = departure_file(tmp_path, node, call=BEFORE_ANY_CALL, index=1)
+    assert "no NVIDIA driver here" in Departure.model_validate_json(file.read_bytes()).log_tail
+
+
 def test_a_node_whose_processes_fail_says_so_and_waits_for_another_call(tmp_path):
-    batch = {
-        "AWS_BATCH_JOB_ID": "9f1c#1",
-        "AWS_BATCH_JOB_NUM_NODES": "2",
-        "AWS_BATCH_JOB_NODE_INDEX": "1",
-        "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS": "127.0.0.1",
-    }
-    node = Node.from_environment(batch)
+    node = Node.from_environment(SECOND_OF_TWO)
     assert node is not None
     simulator = tmp_path / "python"
     simulator.write_text("#!/bin/sh\necho 'NCCL WARN no route'\nexit 3\n")
@@ -130,7 +141,7 @@ def test_a_node_whose_processes_fail_says_so_and_waits_for_another_call(tmp_path
     call_file(tmp_path, node).parent.mkdir()
     call_file(tmp_path, node).write_text(call.model_dump_json())
     folders = {"ISAACLAB_FLOWS_JOBS_FOLDER": str(tmp_path), "ISAACLAB_FLOWS_SIMULATOR_PYTHON": str(simulator)}
-    child = start("join", **batch, **folders)
+    child = start("join", **SECOND_OF_TWO, **folders)
     assert child.stdout is not None
     assert any("waiting for the main node to call again" in line for line in iter(child.stdout.readline, ""))
     departure = Departure.model_validate_json(departure_file(tmp_path, node, call=1, index=1).read_bytes())

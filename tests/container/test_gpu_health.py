@@ -81,6 +81,15 @@ def test_cuda_must_start_too(nvidia_smi, monkeypatch):
     assert not examine(needed=True).trouble
 
 
+def test_a_part_of_the_machine_is_not_taken_for_a_broken_machine(nvidia_smi, monkeypatch):
+    nvidia_smi(HEALTHY + HEALTHY.replace("0,", "1,", 1))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setattr(
+        gpu_health, "_CUDA_PROGRAM", "import os; print(0, 1 if 'CUDA_VISIBLE_DEVICES' in os.environ else 2)"
+    )
+    assert not examine(needed=True).trouble
+
+
 def test_an_older_driver_is_asked_less(tmp_path, monkeypatch):
     program = Path(tmp_path / "nvidia-smi")
     program.write_text(

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.errors import ConfigError, SimulatorKilledError
-from schemas.nodes import Call, Departure, Node, call_file, departure_file
+from schemas.errors import ConfigError, InfrastructureLostError, SimulatorKilledError
+from schemas.nodes import BEFORE_ANY_CALL, EXIT_UNHEALTHY_GPU, Call, Departure, Node, call_file, departure_file
 from schemas.settings import settings
 from tasks import processes
 from tasks.job_folder import Attempt, JobFolder
@@ -86,6 +86,17 @@ def test_a_node_whose_processes_failed_ends_the_simulation_with_its_logs_last_li
     assert caught.value.details == "NCCL WARN no route"
     attempt.result_file.write_text("{}")  # the one that failed has said more than its exit code
     together.require_complete()
+
+
+def test_a_node_that_refuses_its_gpu_ends_the_simulation_before_the_others_wait_for_it(
+    main_node: Node, attempt: Attempt, tmp_path: Path
+) -> None:
+    together = Together(Layout(2, 1), attempt)
+    together.command()
+    file = departure_file(tmp_path, main_node, call=BEFORE_ANY_CALL, index=1)
+    file.write_text(Departure(code=EXIT_UNHEALTHY_GPU, log_tail="it fell off the bus").model_dump_json())
+    with pytest.raises(InfrastructureLostError, match="GPU of node 1 of 2 must not be used: it fell off the bus"):
+        together.require_complete()
 
 
 def test_a_node_that_ended_well_is_no_failure(main_node: Node, attempt: Attempt, tmp_path: Path) -> None:
