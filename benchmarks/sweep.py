@@ -21,6 +21,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 TASK = "Isaac-Cartpole-Direct"
 SHARED = {"task": TASK, "rlLibrary": "rsl_rl", "numEnvs": 64, "seed": 1}
@@ -142,8 +143,11 @@ def measure_overhead(rows: int, per_job: int) -> None:
             evaluations=tuple(EvaluationSummary(checkpoint=path, mean_return=1.0) for path in paths),
         )
 
-    sweeps.orchestrate = stub
-    with tempfile.TemporaryDirectory() as scratch, prefect_test_harness(server_startup_timeout=300):
+    with (
+        mock.patch.object(sweeps, "orchestrate", stub),
+        tempfile.TemporaryDirectory() as scratch,
+        prefect_test_harness(server_startup_timeout=300),
+    ):
         checkpoints = Path(scratch) / "checkpoints"
         checkpoints.mkdir()
         for number in range(rows):
