@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from container import runner
+from container.__main__ import limit_threads
 from container.session import Ranks
 from container.stop import StoppedError
 from schemas.errors import ConfigError
@@ -43,6 +44,12 @@ def test_whatever_happens_a_result_says_so(
     result = result_of(order)
     assert result.status == status
     assert (result.error.kind if result.error else None) == kind
+
+
+@pytest.mark.parametrize(("said", "threads"), [({}, "1"), ({"OMP_NUM_THREADS": "4"}, "4")])
+def test_simulations_on_one_machine_do_not_fight_for_its_cores(said: dict[str, str], threads: str) -> None:
+    limit_threads(said)
+    assert said["OMP_NUM_THREADS"] == threads
 
 
 def test_the_first_word_is_the_last(order: SimulatorJob) -> None:
