@@ -22,8 +22,25 @@ ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
+GROUPS = {
+    "test_browser": "studio",
+    "test_studio": "studio",
+    "test_batch_worker": "servers",
+    "test_image": "servers",
+    "test_vams": "servers",
+    "test_vams_faults": "servers",
+    "test_vams_lost": "servers",
+}
+"""Files whose tests share servers, which so are started once: pytest-xdist gives a group to one process, in order."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder is a system test; what it needs decides whether it can run here."""
+    # The long ones first, so that no process is left with one of them at the end.
+    items.sort(key=lambda item: not Path(item.path).is_relative_to(Path(__file__).parent))
+    for item in items:
+        file = Path(item.path).stem
+        item.add_marker(pytest.mark.xdist_group(GROUPS.get(file, file)))
     checks = {"isaaclab": _no_isaaclab, "docker": _no_docker, "browser": _no_browser}
     missing: dict[str, str] = {}
     for item in items:
