@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -12,98 +11,16 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import boto3
 import pytest
-from prefect.client.orchestration import SyncPrefectClient, get_client
+from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import StateType
-from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Cancelling
 
+from tests.system.batch.engine import container_of, jobs_of, wait_for_state
 from tests.system.conftest import ROOT, wait_until
 from worker.definitions import RUN_ID_TAG
 from worker.logs import LOGGER
-
-IMAGE = "isaaclab-flows-base:bookworm"
-POOL = "gpu"
-QUEUE = "gpu-queue"
-
-
-@pytest.fixture(scope="session")
-def base_image() -> str:
-    """A small image with this machine's Python; made of Debian's packages where it is missing."""
-    known = subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True, check=False)
-    if known.returncode:
-        subprocess.run([str(ROOT / "container" / "base" / "make"), IMAGE], check=True, timeout=900)
-    return IMAGE
-
-
-@pytest.fixture
-def client(prefect_server: str) -> Iterator[SyncPrefectClient]:
-    with temporary_settings({PREFECT_API_URL: prefect_server}), get_client(sync_client=True) as client:
-        yield client
-
-
-def prefect(server: str, *arguments: str) -> str:
-    command = [sys.executable, "-m", "prefect", *arguments]
-    environment = {**os.environ, "PREFECT_API_URL": server}
-    return subprocess.run(command, env=environment, check=True, capture_output=True, text=True, timeout=180).stdout
-
-
-@pytest.fixture
-def pool(prefect_server: str, client: SyncPrefectClient) -> str:
-    if not any(pool.name == POOL for pool in client.read_work_pools()):
-        prefect(prefect_server, "work-pool", "create", POOL, "--type", "aws-batch")
-    return POOL
-
-
-@pytest.fixture
-def queue(aws: str) -> str:
-    batch = boto3.client("batch")
-    if not batch.describe_job_queues(jobQueues=[QUEUE])["jobQueues"]:
-        trust = json.dumps({"Version": "2012-10-17", "Statement": []})
-        role = boto3.client("iam").create_role(RoleName="batch", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
-        environment = batch.create_compute_environment(
-            computeEnvironmentName="machines", type="UNMANAGED", state="ENABLED", serviceRole=role
-        )
-        batch.create_job_queue(
-            jobQueueName=QUEUE,
-            state="ENABLED",
-            priority=1,
-            computeEnvironmentOrder=[{"order": 1, "computeEnvironment": environment["computeEnvironmentArn"]}],
-        )
-    return QUEUE
-
-
-@pytest.fixture
-def start_worker(
-    prefect_server: str, pool: str, queue: str, tmp_path: Path
-) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
-    """Start workers as people do, and end them with the test."""
-    workers: list[subprocess.Popen[bytes]] = []
-
-    def start(name: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", name]
-        environment = {
-            **os.environ,
-            "PREFECT_API_URL": prefect_server,
-            "PREFECT_WORKER_QUERY_SECONDS": "1",
-            "PREFECT_WORKER_HEARTBEAT_SECONDS": "3",
-            "PREFECT_LOGGING_LEVEL": "INFO",
-        }
-        with (tmp_path / f"{name}-{len(workers)}.log").open("w") as log:
-            worker = subprocess.Popen(
-                [*command, "--install-policy", "never"], env=environment, cwd=tmp_path, stdout=log, stderr=log
-            )
-        workers.append(worker)
-        return worker
-
-    yield start
-    for worker in workers:
-        worker.kill()
-        worker.wait(10)
-    for log in sorted(tmp_path.glob("*.log")):
-        print(f"--- {log.name}\n{log.read_text()}")
 
 
 @pytest.fixture
@@ -128,7 +45,7 @@ def run(
     started: list[UUID] = []
 
     def start(mode: str, **variables: Any) -> UUID:
-        steps = flow.from_source(source=str(ROOT), entrypoint="tests/system/batch_flows.py:steps")
+        steps = flow.from_source(source=str(ROOT), entrypoint="tests/system/batch/flows.py:steps")
         deployment_id = steps.deploy(
             name=mode,
             work_pool_name=pool,
@@ -157,27 +74,6 @@ def run(
     for run_id in started:
         if container := container_of(run_id):
             subprocess.run(["docker", "kill", container], check=False, capture_output=True, timeout=60)
-
-
-def jobs_of(run_id: UUID) -> list[dict[str, Any]]:
-    batch = boto3.client("batch")
-    found = batch.list_jobs(jobQueue=QUEUE, filters=[{"name": "JOB_NAME", "values": [f"steps-{run_id}*"]}])
-    ids = [job["jobId"] for job in found["jobSummaryList"]]
-    return [dict(job) for job in batch.describe_jobs(jobs=ids)["jobs"]] if ids else []
-
-
-def container_of(run_id: UUID) -> str:
-    command = ["docker", "ps", "--quiet", "--filter", f"name={run_id}"]
-    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout.strip()
-
-
-def wait_for_state(client: SyncPrefectClient, run_id: UUID, wanted: StateType, *, seconds: float = 180) -> Any:
-    def there() -> bool:
-        state = client.read_flow_run(run_id).state
-        return state is not None and state.type == wanted
-
-    wait_until(f"the run to be {wanted.value}", there, seconds=seconds, poll=0.5)
-    return client.read_flow_run(run_id).state
 
 
 def container_lines(client: SyncPrefectClient, run_id: UUID) -> list[str]:
