@@ -30,10 +30,6 @@ class StopRequest:
         """Whether somebody asked."""
         return self._event.is_set()
 
-    def request(self) -> None:
-        """Ask from within the process."""
-        self._event.set()
-
     def check(self) -> None:
         """Raise :class:`StoppedError` when somebody asked."""
         if self.wanted:

@@ -212,6 +212,19 @@ def parse_config(
     Raises:
         ConfigError: Not JSON, an unknown or missing key, a wrong type or value, or the wrong workflow.
     """
+    return check_config(merge(defaults or {}, parse_object(text, source=source)), source=source, expected=expected)
+
+
+def parse_object(text: str | bytes, *, source: str) -> dict[str, Any]:
+    """Read a configuration's JSON object.
+
+    Args:
+        text: The JSON text.
+        source: Its path or URI, for errors.
+
+    Raises:
+        ConfigError: Too long, not JSON, or no object.
+    """
     if len(text) > MAX_CONFIG_BYTES:
         raise ConfigError(
             f"The configuration is {len(text):,} bytes long; at most {MAX_CONFIG_BYTES:,} are allowed",
@@ -228,7 +241,7 @@ def parse_config(
         raise ConfigError(
             f"The configuration is a JSON {type(data).__name__}", where=source, remedy="It must be an object {…}."
         )
-    return check_config(merge(defaults or {}, data), source=source, expected=expected)
+    return data
 
 
 def check_config(data: Mapping[str, Any], *, source: str, expected: Kind | None = None) -> JobConfig:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from schemas.config import MAX_CONFIG_BYTES, CamelModel, ComputeConfig, HydraOverride, S3Uri, merge
+from schemas.config import CamelModel, ComputeConfig, HydraOverride, S3Uri, merge, parse_object
 from schemas.errors import ConfigError
 from schemas.task_names import Library, near_names, require_task
 from schemas.validation import explain
@@ -129,23 +128,7 @@ def parse_sweep(text: str | bytes, *, source: str, defaults: Mapping[str, Any] |
     Raises:
         ConfigError: Not JSON, an unknown or missing key, a wrong type or value, or a task that does not exist.
     """
-    if len(text) > MAX_CONFIG_BYTES:
-        raise ConfigError(
-            f"The configuration is {len(text):,} bytes long; at most {MAX_CONFIG_BYTES:,} are allowed",
-            where=source,
-            remedy="Is this the right file?",
-        )
-    try:
-        data = json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"The configuration is not valid JSON: {error}", where=source, remedy="Mend the file's syntax."
-        ) from error
-    if not isinstance(data, dict):
-        raise ConfigError(
-            f"The configuration is a JSON {type(data).__name__}", where=source, remedy="It must be an object {…}."
-        )
-    return check_sweep(merge(defaults or {}, data), source=source)
+    return check_sweep(merge(defaults or {}, parse_object(text, source=source)), source=source)
 
 
 def check_sweep(data: Mapping[str, Any], *, source: str) -> SweepConfig:

@@ -53,16 +53,31 @@ def write_metadata(
     Raises:
         StorageError: One could not be written.
     """
-    target = storage_at(locations.metadata)
-    documents = {"asset.metadata.json": document(asset_values(job, outcome, flow_run_url=flow_run_url))}
     rewards = _rewards(job) if job.kind == "training" else {}
-    documents |= {
-        f"{job.job_id}/{file.path}.metadata.json": document(checkpoint_values(job, outcome, file, rewards))
+    files = {
+        f"{job.job_id}/{file.path}": checkpoint_values(job, outcome, file, rewards)
         for file in _checkpoints(outcome.files)[-MOST_FILES:]
     }
     if asset_uri:
-        documents |= evaluated_documents(job, outcome, asset_uri)
-    written = [(name, text) for name, text in documents.items() if text is not None][: MOST_FILES + 1]
+        files |= evaluated_values(job, outcome, asset_uri)
+    return write_documents(locations, asset_values(job, outcome, flow_run_url=flow_run_url), files)
+
+
+def write_documents(
+    locations: VamsLocations, asset: Mapping[str, Value], files: Mapping[str, Mapping[str, Value]]
+) -> int:
+    """Write what is said of the asset and of its files, by their paths; the first ones, where there are too many.
+
+    Returns:
+        How many objects were written; where nothing can be said, none is.
+
+    Raises:
+        StorageError: One could not be written.
+    """
+    target = storage_at(locations.metadata)
+    said = {"asset": asset, **files}
+    documents = {f"{name}.metadata.json": text for name, values in said.items() if (text := document(values))}
+    written = list(documents.items())[: MOST_FILES + 1]
     copy_all([(partial(target.write, name, text.encode()), name) for name, text in written])
     return len(written)
 
@@ -149,15 +164,14 @@ def checkpoint_values(job: Job, outcome: Outcome, file: OutputFile, rewards: Map
     }
 
 
-def evaluated_documents(job: Job, outcome: Outcome, asset_uri: str) -> dict[str, str | None]:
-    """Return the documents of evaluated checkpoints that are files of the asset, by their name under ``metadata/``."""
+def evaluated_values(job: Job, outcome: Outcome, asset_uri: str) -> dict[str, dict[str, Value]]:
+    """Return what is said of the evaluated checkpoints that are files of the asset, by their paths in it."""
     root = join_uri(asset_uri) + "/"
-    found: dict[str, str | None] = {}
+    found: dict[str, dict[str, Value]] = {}
     for source, evaluation in zip(job.checkpoints, outcome.evaluations, strict=False):
         if source.uri.startswith(root) and evaluation.error is None:
             values = {"job_id": job.job_id, **evaluation_values(evaluation)}
-            said = document({f"evaluation_{key}": value for key, value in values.items()})
-            found[f"{source.uri.removeprefix(root)}.metadata.json"] = said
+            found[source.uri.removeprefix(root)] = {f"evaluation_{key}": value for key, value in values.items()}
     return found
 
 

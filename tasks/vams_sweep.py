@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 from schemas.errors import FlowsError
 from schemas.job import Job
 from schemas.outcome import Outcome
 from schemas.request import VamsLocations
-from tasks.storage import copy_all, join_uri, storage_at
+from tasks.storage import join_uri, storage_at
 from tasks.sweep_leaderboard import METRIC_WORDS, Board, Entry
 from tasks.sweep_outputs import SweepResult, picture_of
 from tasks.vams_limits import RESERVED_KEYS
-from tasks.vams_metadata import MOST_FILES, Value, document
+from tasks.vams_metadata import Value, write_documents
 from tasks.vams_previews import shrunk
 
 
@@ -41,19 +39,15 @@ def write_sweep_metadata(
     Raises:
         StorageError: One could not be written.
     """
-    target = storage_at(locations.metadata)
-    documents = {"asset.metadata.json": document(asset_values(job, result, flow_run_url=flow_run_url))}
-    documents |= _best_documents(job, outcome, result)
+    files = _best_values(job, outcome, result)
     if asset_uri:
         root = join_uri(asset_uri) + "/"
-        documents |= {
-            f"{uri.removeprefix(root)}.metadata.json": document(values)
+        files |= {
+            uri.removeprefix(root): values
             for uri, values in checkpoint_values(job, result).items()
             if uri.startswith(root)
         }
-    written = [(name, text) for name, text in documents.items() if text is not None][: MOST_FILES + 1]
-    copy_all([(partial(target.write, name, text.encode()), name) for name, text in written])
-    return len(written)
+    return write_documents(locations, asset_values(job, result, flow_run_url=flow_run_url), files)
 
 
 def asset_values(job: Job, result: SweepResult, *, flow_run_url: str = "") -> dict[str, Value]:
@@ -118,12 +112,13 @@ def write_sweep_previews(job: Job, outcome: Outcome, result: SweepResult, locati
     return problems
 
 
-def _best_documents(job: Job, outcome: Outcome, result: SweepResult) -> dict[str, str | None]:
-    documents: dict[str, str | None] = {}
+def _best_values(job: Job, outcome: Outcome, result: SweepResult) -> dict[str, dict[str, Value]]:
+    """Return what is said of each task's published best checkpoint, by its path below the results."""
+    found: dict[str, dict[str, Value]] = {}
     files = _best_files(outcome, result)
     for board in result.boards:
         if board.best is not None and board.task in files:
-            values: dict[str, Value] = {
+            found[f"{job.job_id}/{files[board.task]}"] = {
                 "job_id": job.job_id,
                 "task": board.task,
                 "rl_library": job.library,
@@ -132,8 +127,7 @@ def _best_documents(job: Job, outcome: Outcome, result: SweepResult) -> dict[str
                 "statement": board.statement,
                 **_score(board, board.best),
             }
-            documents[f"{job.job_id}/{files[board.task]}.metadata.json"] = document(values)
-    return documents
+    return found
 
 
 def _best_files(outcome: Outcome, result: SweepResult) -> dict[str, str]:
