@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-BRIDGE = "infrastructure/test_vams_bridge.py"
-EVENT = "infrastructure/test_vams_bridge_event.py"
+STARTING = "infrastructure/bridge/test_starting.py"
+ANSWERING = "infrastructure/bridge/test_answering.py"
+EVENT = "infrastructure/bridge/test_event.py"
 VAMS = "tasks/test_vams.py"
 LIMITS = "tasks/test_vams_limits.py"
 END_TO_END = "system/test_vams.py::test_a_training_and_then_the_evaluation_of_its_checkpoint_come_back_to_vams"
@@ -14,9 +15,9 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
     1: (
         "a bad request or a failure to start returns 400 or 500, so VAMS hangs",
         (
-            f"{BRIDGE}::test_a_malformed_event_with_a_token_is_told_to_vams_and_raised",
-            f"{BRIDGE}::test_a_server_that_stays_down_raises_so_that_vams_retries",
-            f"{BRIDGE}::test_an_unknown_deployment_is_told_to_vams_and_raised",
+            f"{STARTING}::test_a_malformed_event_with_a_token_is_told_to_vams_and_raised",
+            f"{STARTING}::test_a_server_that_stays_down_raises_so_that_vams_retries",
+            f"{STARTING}::test_an_unknown_deployment_is_told_to_vams_and_raised",
             f"{EVENT}::test_any_event_is_either_a_request_or_refused",
         ),
     ),
@@ -54,16 +55,16 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
     8: (
         "a random job name: each delivery is a full GPU run",
         (
-            f"{BRIDGE}::test_a_redelivery_finds_the_same_flow_run",
-            f"{BRIDGE}::test_concurrent_deliveries_converge_on_one_run_and_the_newest_token",
+            f"{STARTING}::test_a_redelivery_finds_the_same_flow_run",
+            f"{STARTING}::test_concurrent_deliveries_converge_on_one_run_and_the_newest_token",
             "worker/test_submission.py::test_a_live_job_of_that_name_is_adopted",
         ),
     ),
     9: (
         "the token is logged and uploaded with the config",
         (
-            f"{BRIDGE}::test_only_the_request_document_holds_the_token_and_it_is_not_public",
-            f"{BRIDGE}::test_logs_hold_neither_token_nor_claims",
+            f"{STARTING}::test_only_the_request_document_holds_the_token_and_it_is_not_public",
+            f"{STARTING}::test_logs_hold_neither_token_nor_claims",
             f"{VAMS}::test_no_object_but_the_request_document_holds_the_token",
             END_TO_END,
             MATRIX,
@@ -173,7 +174,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
     25: (
         "metadata travels in the container command, which has an 8 KB limit",
         (
-            f"{BRIDGE}::test_an_event_starts_one_flow_run_that_is_given_only_the_document_s_uri",
+            f"{STARTING}::test_an_event_starts_one_flow_run_that_is_given_only_the_document_s_uri",
             "worker/test_definitions.py::test_runs_of_one_configuration_share_a_definition_whatever_their_environment",
         ),
     ),
