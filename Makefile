@@ -52,7 +52,7 @@ fast: setup ## Run the tests that need no simulator, server or engine, with cove
 
 system: setup ## Run the tests that drive the simulator, Docker, servers, a browser and the CDK
 	mkdir -p $(RESULTS)
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not ($(FAST))" --durations=25 --cov --cov-append --cov-report=term:skip-covered --junitxml=$(RESULTS)/system.xml
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ($(FAST))" --durations=25 --cov --cov-append --cov-report=term:skip-covered --junitxml=$(RESULTS)/system.xml
 
 schema: setup ## Write the JSON Schemas of the configurations again
 	$(BIN)/python -m schemas

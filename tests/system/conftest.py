@@ -22,25 +22,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
-GROUPS = {
-    "test_browser": "studio",
-    "test_studio": "studio",
-    "batch": "servers",
-    "test_vams": "servers",
-    "test_vams_faults": "servers",
-    "test_vams_lost": "servers",
-}
-"""Folders and files whose tests share servers: pytest-xdist runs a group in one process, so each is started once."""
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything in this folder is a system test; what it needs decides whether it can run here."""
-    # The long ones first, so that no process is left with one of them at the end.
-    items.sort(key=lambda item: not Path(item.path).is_relative_to(Path(__file__).parent))
-    for item in items:
-        file = Path(item.path)
-        group = GROUPS.get(file.parent.name) or GROUPS.get(file.stem) or file.stem
-        item.add_marker(pytest.mark.xdist_group(group))
     checks = {"isaaclab": _no_isaaclab, "docker": _no_docker, "browser": _no_browser}
     missing: dict[str, str] = {}
     for item in items:
