@@ -165,7 +165,14 @@ def _simulator_started_early(job: Job) -> Iterator[None]:
         yield
         return
     require_simulator()
-    with started_early(job, folder_of(job)):
+    folder = folder_of(job)
+
+    def keep(failure: BaseException, started: float, warnings: Sequence[str]) -> None:
+        from tasks.outcome import keep_abandoned
+
+        keep_abandoned(job, folder, failure=failure, started=started, warnings=warnings)
+
+    with started_early(job, folder, abandoned=keep):
         yield
 
 

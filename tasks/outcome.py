@@ -16,7 +16,8 @@ from tasks.files import write_whole
 from tasks.job_folder import JobFolder
 from tasks.learning_curve import draw_learning_curve
 from tasks.metrics import read_metrics
-from tasks.outputs import inventory, refresh
+from tasks.outputs import inventory, publish, refresh
+from tasks.staging import save_outcome
 from tasks.storage import join_uri
 from tasks.summary import summarise_training, summary_json
 
@@ -67,6 +68,28 @@ def conclude(
     summary = json.dumps(summary_json(outcome), indent=2, allow_nan=False)
     write_whole(folder.out / "summary.json", summary.encode())
     return outcome.model_copy(update={"files": inventory(folder.out)})
+
+
+def keep_abandoned(
+    job: Job, folder: JobFolder, *, failure: BaseException, started: float, warnings: Sequence[str]
+) -> Outcome:
+    """Conclude and publish the work of a simulator that was ended before a flow supervised it.
+
+    Args:
+        job: The job.
+        folder: Its folder, held by the caller.
+        failure: What ended it.
+        started: Unix time [s] at which it was started.
+        warnings: Sentences for people.
+
+    Raises:
+        StorageError: What was saved could not be copied; it is in the job's folder.
+    """
+    outcome = conclude(job, folder, result=None, failure=failure, started=started, warnings=warnings)
+    save_outcome(job, outcome)
+    folder.save(folder.outcome_file, outcome)
+    publish(str(folder.out), outcome.output_uri, outcome.files, scratch=folder.path / "publish")
+    return outcome
 
 
 def _status(failure: BaseException | None) -> Status:

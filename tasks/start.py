@@ -9,16 +9,17 @@ from __future__ import annotations
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass
 
 from schemas.job import Job
+from schemas.simulator import CheckpointEvent, EvaluationEvent
 from tasks.checkpoints import newest_intact
-from tasks.job_folder import JobFolder, lease
+from tasks.job_folder import Attempt, JobFolder, lease
 from tasks.orders import Inputs, fetch_inputs, order_for
 from tasks.processes import Layout
-from tasks.simulator import Simulator
+from tasks.simulator import EventTail, Simulator
 from tasks.storage import is_s3
 
 
@@ -74,12 +75,21 @@ class _Early:
 _EARLY: ContextVar[_Early | None] = ContextVar("simulator_started_early", default=None)
 
 
+Abandoned = Callable[[BaseException, float, Sequence[str]], None]
+"""Keeps what a simulator saved that nobody took over: given what ended it, its start (Unix time), and warnings."""
+
+
 @contextlib.contextmanager
-def started_early(job: Job, folder: JobFolder) -> Iterator[None]:
+def started_early(job: Job, folder: JobFolder, *, abandoned: Abandoned) -> Iterator[None]:
     """Hold a job's folder and start its simulator now; :func:`started_before` takes it over.
 
-    One that nobody took is ended, and its attempt does not count. What has to be fetched first, or thrown away first,
-    is left to the flow.
+    One that nobody took is ended; where it saved nothing, its attempt does not count. What has to be fetched first, or
+    thrown away first, is left to the flow.
+
+    Args:
+        job: The job.
+        folder: Its folder.
+        abandoned: Called when something else ended before anybody took a simulator that has saved something.
 
     Raises:
         LimitReachedError: Somebody else works on this job.
@@ -94,14 +104,25 @@ def started_early(job: Job, folder: JobFolder) -> Iterator[None]:
         start = Start.of(job, folder, inputs=fetch_inputs(job, folder), warn=warnings.append)
         early = _Early(job, start, warnings, at)
         token = _EARLY.set(early)
+        failure: BaseException | None = None
         try:
             yield
+        except BaseException as error:
+            failure = error
+            raise
         finally:
             unused = _EARLY.get() is early
             _EARLY.reset(token)
             start.simulator.stop()
-            if unused:
+            if unused and failure is not None and _saved_something(start.simulator.attempt):
+                abandoned(failure, at, warnings)
+            elif unused:
                 shutil.rmtree(start.simulator.attempt.folder, ignore_errors=True)
+
+
+def _saved_something(attempt: Attempt) -> bool:
+    events = EventTail(attempt.progress_file).new()
+    return any(isinstance(event, CheckpointEvent | EvaluationEvent) for event in events)
 
 
 def started_before(job: Job, *, warn: Callable[[str], None]) -> Start | None:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import torch
 
 from schemas.config import check_config
 from schemas.job import Job
+from schemas.simulator import CheckpointEvent
 from tasks import simulator
 from tasks.job_folder import JobFolder, is_live
 from tasks.orders import Inputs
+from tasks.outcome import keep_abandoned
+from tasks.staging import load_outcome
 from tasks.start import Start, begun, started_before, started_early
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples/cartpole/training/cartpole-training-config.json"
@@ -42,10 +47,14 @@ def folder(tmp_path: Path) -> JobFolder:
     return JobFolder(tmp_path / "job")
 
 
+def never(*_: object) -> None:
+    pytest.fail("nothing was saved")
+
+
 def test_the_flow_takes_over_what_was_started_for_its_job(job: Job, folder: JobFolder) -> None:
     said: list[str] = []
     before = time.time()
-    with started_early(job, folder):
+    with started_early(job, folder, abandoned=never):
         between = time.time()
         # What a job took counts from here, not from when the flow took it over.
         assert before <= begun(job) <= between
@@ -59,11 +68,36 @@ def test_the_flow_takes_over_what_was_started_for_its_job(job: Job, folder: JobF
 
 
 def test_a_simulator_that_nobody_took_leaves_nothing(job: Job, folder: JobFolder) -> None:
-    with started_early(job, folder):
+    with started_early(job, folder, abandoned=never):
         assert is_live(folder, now=time.time())
         assert started_before(job.model_copy(update={"device": "cuda"}), warn=print) is None
     assert folder.attempts() == []
     assert not is_live(folder, now=time.time())
+
+
+def test_what_was_saved_before_a_flow_was_there_is_kept_published_and_counted(
+    job: Job, folder: JobFolder, tmp_path: Path
+) -> None:
+    def keep(failure: BaseException, started: float, warnings: Sequence[str]) -> None:
+        keep_abandoned(job, folder, failure=failure, started=started, warnings=warnings)
+
+    def stop_after_a_checkpoint() -> None:
+        (attempt,) = folder.attempts()
+        checkpoint = folder.run / "checkpoints" / "model_3.pt"
+        checkpoint.parent.mkdir(parents=True)
+        torch.save({"iter": 3}, checkpoint)
+        event = CheckpointEvent(path=str(checkpoint), iteration=3)
+        attempt.progress_file.write_text(event.model_dump_json() + "\n")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), started_early(job, folder, abandoned=keep):
+        stop_after_a_checkpoint()
+    assert [a.number for a in folder.attempts()] == [1]
+    outcome = load_outcome(job)
+    assert outcome is not None
+    assert outcome.status == "cancelled"
+    assert (tmp_path / "out" / "j" / "checkpoints" / "model_3.pt").is_file()
+    assert json.loads((tmp_path / "out" / "j" / "summary.json").read_text())["status"] == "cancelled"
 
 
 def test_a_damaged_checkpoint_that_was_stepped_over_is_named_once_the_flow_logs(job: Job, folder: JobFolder) -> None:
@@ -71,7 +105,7 @@ def test_a_damaged_checkpoint_that_was_stepped_over_is_named_once_the_flow_logs(
     torn.parent.mkdir(parents=True)
     torn.write_bytes(b"")
     said: list[str] = []
-    with started_early(job, folder):
+    with started_early(job, folder, abandoned=never):
         assert said == []
         assert started_before(job, warn=said.append) is not None
     assert "model_7.pt" in said[0]
@@ -81,7 +115,7 @@ def test_a_damaged_checkpoint_that_was_stepped_over_is_named_once_the_flow_logs(
 def test_what_must_be_thrown_away_or_fetched_first_is_left_to_the_flow(
     job: Job, folder: JobFolder, change: dict[str, object]
 ) -> None:
-    with started_early(job.model_copy(update=change), folder):
+    with started_early(job.model_copy(update=change), folder, abandoned=never):
         assert started_before(job.model_copy(update=change), warn=print) is None
         assert folder.attempts() == []
 
