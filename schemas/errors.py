@@ -152,6 +152,9 @@ class ErrorRecord(BaseModel):
         """Record any exception; one from outside the tree keeps its type's name in the sentence."""
         if isinstance(error, FlowsError):
             return cls(kind=error.kind, what=error.what, where=error.where, remedy=error.remedy, details=error.details)
+        if isinstance(error, KeyboardInterrupt):
+            remedy = "Run the same job again: it goes on from its last checkpoint."
+            return cls(kind=CancelledError.kind, what="The job was stopped by a signal (Ctrl-C)", remedy=remedy)
         return cls(kind="error", what=f"{type(error).__name__}: {error}")
 
     def to_error(self) -> FlowsError:
