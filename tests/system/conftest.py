@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -58,10 +60,16 @@ def _no_browser() -> str:
 
 
 def free_port() -> int:
-    """Return a TCP port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a TCP port that was free a moment ago, and the next one with it: a studio takes two.
+
+    It lies below those that the kernel gives to outgoing connections, of which the servers here have many.
+    """
+    while True:
+        port = 20_000 + 2 * secrets.randbelow(6_000)
+        with contextlib.suppress(OSError), socket.socket() as first, socket.socket() as second:
+            first.bind(("127.0.0.1", port))
+            second.bind(("127.0.0.1", port + 1))
+            return port
 
 
 def wait_until(what: str, check: Callable[[], bool], *, seconds: float = 60, poll: float = 0.2) -> None:
