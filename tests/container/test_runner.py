@@ -1,14 +1,18 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from container import runner
-from container.__main__ import limit_threads
 from container.session import Ranks
 from container.stop import StoppedError
 from schemas.errors import ConfigError
 from schemas.simulator import SimulatorJob, SimulatorResult
 from tests.container.test_failures import job
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -46,10 +50,16 @@ def test_whatever_happens_a_result_says_so(
     assert (result.error.kind if result.error else None) == kind
 
 
-@pytest.mark.parametrize(("said", "threads"), [({}, "1"), ({"OMP_NUM_THREADS": "4"}, "4")])
+@pytest.mark.parametrize(("said", "threads"), [({}, "1"), ({"OMP_NUM_THREADS": "2"}, "2")])
 def test_simulations_on_one_machine_do_not_fight_for_its_cores(said: dict[str, str], threads: str) -> None:
-    limit_threads(said)
-    assert said["OMP_NUM_THREADS"] == threads
+    program = (
+        "import os, sys; from container.__main__ import limit_threads; assert 'torch' not in sys.modules;"
+        " limit_threads(os.environ); import torch; print(torch.get_num_threads())"
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"} | said
+    command = [sys.executable, "-c", program]
+    answer = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120)
+    assert answer.stdout.strip() == threads
 
 
 def test_the_first_word_is_the_last(order: SimulatorJob) -> None:
