@@ -55,7 +55,7 @@ system: setup ## Run the tests that drive the simulator, Docker, servers, a brow
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not ($(FAST))" --durations=25 --cov --cov-append --cov-report=term:skip-covered --junitxml=$(RESULTS)/system.xml
 
 schema: setup ## Write the JSON Schemas of the configurations again
-	$(BIN)/python -m schemas
+	$(BIN)/python -m isaaclab_flows.schemas
 
 clean: ## Remove what make has made, but not outputs
 	rm -rf .venv .tools $(RESULTS) .mypy_cache .ruff_cache .pytest_cache cdk.out .coverage*

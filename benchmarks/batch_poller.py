@@ -26,9 +26,9 @@ import boto3
 from botocore.exceptions import ClientError
 from botocore.waiter import WaiterModel, create_waiter_with_client
 
+from isaaclab_flows.worker.batch_api import BatchApi
+from isaaclab_flows.worker.poller import Poller
 from tests.worker.fake_batch import FakeBatch, throttled
-from worker.batch_api import BatchApi
-from worker.poller import Poller
 
 
 @dataclass

@@ -48,7 +48,7 @@ def run_job(folder: Path, cache: Path, arguments: argparse.Namespace) -> dict[st
     start = time.time()
     with (folder / "simulator.txt").open("wb") as log:
         subprocess.run(
-            [sys.executable, "-m", "container", str(folder / "order.json")],
+            [sys.executable, "-m", "isaaclab_flows.container.simulator", str(folder / "order.json")],
             env=environment,
             stdout=log,
             stderr=subprocess.STDOUT,

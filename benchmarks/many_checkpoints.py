@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from schemas.simulator import EvaluationOrder, SimulatorJob, SimulatorResult, TrainingOrder
+from isaaclab_flows.schemas.simulator import EvaluationOrder, SimulatorJob, SimulatorResult, TrainingOrder
 
 ROOT = Path(__file__).resolve().parents[1]
 TASK = "Isaac-Cartpole-Direct"
@@ -41,7 +41,7 @@ def simulate(folder: Path, *, num_envs: int, **order: Any) -> float:
     (folder / "order.json").write_text(job.model_dump_json(by_alias=True))
     begun = time.monotonic()
     with (folder / "simulator.txt").open("w") as log:
-        command = [sys.executable, "-m", "container", str(folder / "order.json")]
+        command = [sys.executable, "-m", "isaaclab_flows.container.simulator", str(folder / "order.json")]
         subprocess.run(command, cwd=ROOT, stdout=log, stderr=log, check=False)
     seconds = time.monotonic() - begun
     result = SimulatorResult.model_validate_json((folder / "result.json").read_bytes())

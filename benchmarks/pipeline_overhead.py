@@ -23,7 +23,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tasks.metrics import Metrics, read_metrics  # noqa: E402
+from isaaclab_flows.tasks.results.metrics import Metrics, read_metrics  # noqa: E402
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def pipeline(arguments: argparse.Namespace, folder: Path, environment: dict[str,
     }
     path = folder / "benchmark-training-config.json"
     path.write_text(json.dumps(config))
-    command = [sys.executable, "-m", "cli.main", "run", str(path), "--output", str(folder / "outputs")]
+    command = [sys.executable, "-m", "isaaclab_flows.cli.main", "run", str(path), "--output", str(folder / "outputs")]
     seconds = timed([*command, "--device", arguments.device], folder, environment | {"PYTHONPATH": python_path()})
     summary = next(p for p in (folder / "outputs").glob("*/summary.json"))
     if json.loads(summary.read_text())["status"] != "succeeded":
@@ -106,7 +106,9 @@ def main() -> None:
     environment = dict(os.environ)
     if "ISAACSIM_ASSET_ROOT" not in environment:
         pack = Path("~/.cache/isaaclab-flows/benchmark-assets").expanduser()
-        subprocess.run([sys.executable, "-m", "container.assets", str(pack)], cwd=ROOT, check=True)
+        subprocess.run(
+            [sys.executable, "-m", "isaaclab_flows.container.simulator.assets", str(pack)], cwd=ROOT, check=True
+        )
         environment["ISAACSIM_ASSET_ROOT"] = str(pack)
     runs: dict[str, list[Run]] = {"bare": [], "pipeline": []}
     with tempfile.TemporaryDirectory() as scratch:

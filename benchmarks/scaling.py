@@ -29,14 +29,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from schemas.config import check_config
-from schemas.job import Job
-from schemas.nodes import EXIT_UNHEALTHY_GPU
-from schemas.simulator import IterationEvent
-from tasks.attempts import run_attempts
-from tasks.job_folder import folder_of
-from tasks.metrics import read_metrics
-from tasks.simulator import EventTail
+from isaaclab_flows.schemas.config import check_config
+from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.nodes import EXIT_UNHEALTHY_GPU
+from isaaclab_flows.schemas.simulator import IterationEvent
+from isaaclab_flows.tasks.job.events import EventTail
+from isaaclab_flows.tasks.job.folder import folder_of
+from isaaclab_flows.tasks.results.metrics import read_metrics
+from isaaclab_flows.tasks.simulator.attempts import run_attempts
 
 ROOT = Path(__file__).resolve().parents[1]
 LAYOUTS = ("one", "apart", "nodes", "machine")
@@ -109,7 +109,9 @@ class Training:
 
     def join(self, gpu: int | None, told: Mapping[str, str]) -> None:
         """Add a second node."""
-        self._helpers.append(self.start([sys.executable, "-m", "container.entry_point", "join"], gpu, told))
+        self._helpers.append(
+            self.start([sys.executable, "-m", "isaaclab_flows.container.start.entry_point", "join"], gpu, told)
+        )
 
     def speed(self) -> Speed:
         """Wait for the end; return how fast it was."""

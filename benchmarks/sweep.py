@@ -41,7 +41,11 @@ def program(folder: Path, *arguments: str) -> float:
     start = time.monotonic()
     environment = os.environ | {"ISAACLAB_FLOWS_OUTPUTS": str(folder / "outputs"), "ISAACLAB_FLOWS_DEVICE": "cpu"}
     answer = subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "isaaclab_flows.cli.main", *arguments],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if answer.returncode != 0:
         sys.exit(answer.stdout + answer.stderr)
@@ -126,10 +130,10 @@ def measure_overhead(rows: int, per_job: int) -> None:
     """Sweep `rows` checkpoints whose evaluations cost nothing."""
     from prefect.testing.utilities import prefect_test_harness
 
-    import flows.evaluation_sweep as sweeps
-    from schemas.forms import Places, SweepJobs
-    from schemas.outcome import EvaluationSummary, Outcome
-    from schemas.request import Request
+    import isaaclab_flows.flows.evaluation_sweep as sweeps
+    from isaaclab_flows.schemas.forms import Places, SweepJobs
+    from isaaclab_flows.schemas.outcome import EvaluationSummary, Outcome
+    from isaaclab_flows.schemas.request import Request
 
     def stub(request: Request) -> Outcome:
         assert request.config is not None

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from schemas.errors import FlowsError
+    from isaaclab_flows.schemas.errors import FlowsError
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -33,7 +33,7 @@ def say(text: str = "") -> None:
 @contextlib.contextmanager
 def fail() -> Iterator[None]:
     """Turn errors of ours into a message and an exit code; others keep their trace, for they are faults of ours."""
-    from schemas.errors import ConfigError, FlowsError
+    from isaaclab_flows.schemas.errors import ConfigError, FlowsError
 
     try:
         yield

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cli.console import EXIT_FAILED, console, say
-from cli.run import RunOptions, perform
-from schemas.errors import InputMissingError
-from tasks.report import evaluation_line, training_line
+from isaaclab_flows.cli.console import EXIT_FAILED, console, say
+from isaaclab_flows.cli.run import RunOptions, perform
+from isaaclab_flows.schemas.errors import InputMissingError
+from isaaclab_flows.tasks.show.headline import evaluation_line, training_line
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "cartpole"
 TRAINING = EXAMPLES / "training" / "cartpole-laptop-training-config.json"

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from cli.console import say
-from schemas.errors import ConfigError, FlowsError
-from schemas.settings import settings
+import isaaclab_flows
+from isaaclab_flows.cli.console import say
+from isaaclab_flows.schemas.errors import ConfigError, FlowsError
+from isaaclab_flows.schemas.settings import settings
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -31,14 +32,11 @@ LOST_RUNS = "isaaclab: runs whose heartbeat stopped are crashed"
 
 
 def prefect_file() -> Path:
-    """Return `prefect.yaml`: the checkout's, or the one inside the installed package."""
-    import flows
-
-    package = Path(flows.__file__).parent
-    for candidate in (package.parent / "prefect.yaml", package / "prefect.yaml"):
-        if candidate.is_file():
-            return candidate
-    raise ConfigError("prefect.yaml is missing", where=str(package), remedy="Install isaaclab-flows again.")
+    """Return `prefect.yaml`, which is installed with the package."""
+    file = Path(isaaclab_flows.__file__).with_name("prefect.yaml")
+    if not file.is_file():
+        raise ConfigError("prefect.yaml is missing", where=str(file), remedy="Install isaaclab-flows again.")
+    return file.resolve()
 
 
 @contextlib.contextmanager

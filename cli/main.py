@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from cli.console import console, fail
+from isaaclab_flows.cli.console import console, fail
 
 app = typer.Typer(
     name="isaaclab-flows",
@@ -44,7 +44,7 @@ def run(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's log lines too.")] = False,
 ) -> None:
     """Train or evaluate on this machine (or where the settings say), and wait for the result."""
-    from cli.run import RunOptions, run_config
+    from isaaclab_flows.cli.run import RunOptions, run_config
 
     with fail():
         sys.exit(
@@ -55,7 +55,7 @@ def run(
 @app.command()
 def validate(config: ConfigArgument, asset_root: AssetRootOption = None, overrides: SetOption = None) -> None:
     """Check a configuration and everything that it names, in seconds and without a GPU."""
-    from cli.run import RunOptions, validate_config
+    from isaaclab_flows.cli.run import RunOptions, validate_config
 
     with fail():
         validate_config(RunOptions(config, asset_root, overrides=tuple(overrides or ())))
@@ -67,7 +67,7 @@ def demo(
     overrides: SetOption = None,
 ) -> None:
     """Train Cartpole on this machine's CPU, evaluate the policy and film it."""
-    from cli.demo import run_demo
+    from isaaclab_flows.cli.demo import run_demo
 
     with fail():
         sys.exit(run_demo(output=output, overrides=tuple(overrides or ())))
@@ -78,7 +78,7 @@ def tasks(
     search: Annotated[str | None, typer.Argument(help="Show only names that contain this.")] = None,
 ) -> None:
     """List the tasks that can be trained, their libraries, and which of them can run here now."""
-    from cli.tasks import list_tasks
+    from isaaclab_flows.cli.tasks import list_tasks
 
     with fail():
         list_tasks(search)
@@ -92,7 +92,7 @@ def sweep(
     device: Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="Where to simulate.")] = "auto",
 ) -> None:
     """Evaluate many checkpoints in many settings, rank them, and keep the best; only what is new is evaluated."""
-    from cli.sweep import run_sweep
+    from isaaclab_flows.cli.sweep import run_sweep
 
     with fail():
         sys.exit(run_sweep(config, asset_root=asset_root, output=output, device=device))
@@ -106,7 +106,7 @@ def up(
     background: Annotated[bool, typer.Option("--background", help="Return once everything runs.")] = False,
 ) -> None:
     """Start a local studio: a Prefect server with its UI, workers, work pools, deployments and automations."""
-    from cli.studio import up as start
+    from isaaclab_flows.cli.studio import up as start
 
     with fail():
         start(host=host, port=port, simulator_runs=simulators, background=background)
@@ -115,7 +115,7 @@ def up(
 @app.command()
 def down() -> None:
     """End the local studio of this folder, with everything that it runs."""
-    from cli.studio import down as end
+    from isaaclab_flows.cli.studio import down as end
 
     with fail():
         ended = end()
@@ -125,7 +125,7 @@ def down() -> None:
 @app.command()
 def status() -> None:
     """Say what of the local studio runs; the exit code is 0 when all of it does."""
-    from cli.studio import status as show
+    from isaaclab_flows.cli.studio import status as show
 
     with fail():
         sys.exit(0 if show() else 1)
@@ -139,7 +139,7 @@ def deploy(
     ] = None,
 ) -> None:
     """Make work pools, deployments and automations of a Prefect server from `prefect.yaml`."""
-    from cli.deploying import deploy_command
+    from isaaclab_flows.cli.deploying import deploy_command
 
     with fail():
         deploy_command(api_url, target)

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from schemas.config import merge
-from schemas.errors import ConfigError
+from isaaclab_flows.schemas.config import merge
+from isaaclab_flows.schemas.errors import ConfigError
 
 
 def parse_overrides(items: Iterable[str]) -> dict[str, Any]:

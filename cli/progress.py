@@ -7,17 +7,17 @@ import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from cli.console import console
-from schemas.simulator import EvaluationEvent, IterationEvent, SimulatorEvent, StageEvent, WarningEvent
-from tasks.job_folder import Attempt, JobFolder, folder_of
-from tasks.progress import STAGE_WORDS, duration, iteration_line, number, seconds_left
-from tasks.simulator import EventTail
+from isaaclab_flows.cli.console import console
+from isaaclab_flows.schemas.simulator import EvaluationEvent, IterationEvent, SimulatorEvent, StageEvent, WarningEvent
+from isaaclab_flows.tasks.job.events import EventTail
+from isaaclab_flows.tasks.job.folder import Attempt, JobFolder, folder_of
+from isaaclab_flows.tasks.show.progress import STAGE_WORDS, duration, iteration_line, number, seconds_left
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress, TaskID
 
-    from schemas.job import Job
+    from isaaclab_flows.schemas.job import Job
 
 LOOK_EVERY_SECONDS = 0.25
 PLAIN_LINES = 20

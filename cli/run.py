@@ -11,15 +11,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.console import EXIT_FAILED, EXIT_INTERRUPTED, console, say, show_error
-from cli.overrides import parse_overrides
-from schemas.errors import ConfigError, FlowsError
-from schemas.request import Request, new_job_id
-from schemas.settings import settings
+from isaaclab_flows.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, console, say, show_error
+from isaaclab_flows.cli.overrides import parse_overrides
+from isaaclab_flows.schemas.errors import ConfigError, FlowsError
+from isaaclab_flows.schemas.request import Request, new_job_id
+from isaaclab_flows.schemas.settings import settings
 
 if TYPE_CHECKING:
-    from schemas.job import Job
-    from schemas.outcome import Outcome
+    from isaaclab_flows.schemas.job import Job
+    from isaaclab_flows.schemas.outcome import Outcome
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class RunOptions:
 
 def validate_config(options: RunOptions) -> None:
     """Check a configuration file and say what it would do."""
-    from tasks.resolve import resolve
+    from isaaclab_flows.tasks.request.resolve import resolve
 
     job = resolve(_request(options))
     for warning in job.warnings:
@@ -52,7 +52,7 @@ def validate_config(options: RunOptions) -> None:
 
 def run_config(options: RunOptions) -> int:
     """Run one configuration, show its progress and its result; return the program's exit code."""
-    from tasks.report import headline
+    from isaaclab_flows.tasks.show.headline import headline
 
     outcome = perform(options)
     if isinstance(outcome, int):
@@ -73,12 +73,12 @@ def perform(options: RunOptions) -> Outcome | int:
         settings.cache_clear()
     request = _request(options)
     prepare_prefect(verbose=options.verbose)
-    from tasks.resolve import resolve
+    from isaaclab_flows.tasks.request.resolve import resolve
 
     job = resolve(request)  # whatever is wrong shows before anything is started
     document = _write_request(request, job)
     _announce(job)
-    from cli.progress import watch
+    from isaaclab_flows.cli.progress import watch
 
     # Whoever ends this program means the job: a signal is a Ctrl-C.
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
@@ -98,8 +98,8 @@ def perform(options: RunOptions) -> Outcome | int:
 
 
 def _write_request(request: Request, job: Job) -> str:
-    from tasks.job_folder import folder_of
-    from tasks.request_document import write_request
+    from isaaclab_flows.tasks.job.folder import folder_of
+    from isaaclab_flows.tasks.request.document import write_request
 
     document = str(folder_of(job).path / "request.json")
     write_request(request, document)
@@ -107,7 +107,7 @@ def _write_request(request: Request, job: Job) -> str:
 
 
 def _announce(job: Job) -> None:
-    from tasks.job_folder import folder_of
+    from isaaclab_flows.tasks.job.folder import folder_of
 
     out = console()
     out.print(f"[bold]{job.config.name}[/bold]  {job.title}")
@@ -155,9 +155,9 @@ def prepare_prefect(*, verbose: bool) -> None:
 @contextlib.contextmanager
 def _simulator_started_early(job: Job) -> Iterator[None]:
     """Let the simulator work while Prefect's server starts, where the work is done on this machine."""
-    from tasks.job_folder import folder_of
-    from tasks.machine import require_simulator
-    from tasks.start import started_early
+    from isaaclab_flows.tasks.job.folder import folder_of
+    from isaaclab_flows.tasks.simulator.machine import require_simulator
+    from isaaclab_flows.tasks.simulator.start import started_early
 
     finished = folder_of(job).load_outcome()
     done = finished is not None and finished.status == "succeeded" and not job.again
@@ -168,7 +168,7 @@ def _simulator_started_early(job: Job) -> Iterator[None]:
     folder = folder_of(job)
 
     def keep(failure: BaseException, started: float, warnings: Sequence[str]) -> None:
-        from tasks.outcome import keep_abandoned
+        from isaaclab_flows.tasks.results.conclude import keep_abandoned
 
         keep_abandoned(job, folder, failure=failure, started=started, warnings=warnings)
 
@@ -179,7 +179,7 @@ def _simulator_started_early(job: Job) -> Iterator[None]:
 def _pipeline(document: str) -> Outcome:
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from flows.pipeline import pipeline
+    from isaaclab_flows.flows.pipeline import pipeline
 
     # The end of a flow waits up to a second for its heartbeat, which nobody hears where the server is our own.
     lonely = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if PREFECT_API_URL.value() is None else {}
@@ -188,8 +188,8 @@ def _pipeline(document: str) -> Outcome:
 
 
 def _say_how_to_go_on(job: Job, options: RunOptions) -> None:
-    from tasks.checkpoints import newest_intact
-    from tasks.job_folder import folder_of
+    from isaaclab_flows.tasks.job.checkpoints import newest_intact
+    from isaaclab_flows.tasks.job.folder import folder_of
 
     folder = folder_of(job)
     newest, _ = newest_intact(folder.run / "checkpoints")

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.console import console, say
-from cli.studio_processes import Part, PartsFolder, StudioError, is_running, listener_on
-from schemas.settings import settings
+from isaaclab_flows.cli.console import console, say
+from isaaclab_flows.cli.studio_processes import Part, PartsFolder, StudioError, is_running, listener_on
+from isaaclab_flows.schemas.settings import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -136,7 +136,7 @@ def _start_missing(studio: Studio, started: list[Part], simulator_runs: int) -> 
         started.append(_start_server(studio, common))
     _wait_for_server(studio)
     if started:
-        from cli.deploying import deploy_all
+        from isaaclab_flows.cli.deploying import deploy_all
 
         console().print("Deploying the flows …")
         deploy_all(studio.api_url, simulator_runs=simulator_runs)
@@ -162,7 +162,7 @@ def _start_server(studio: Studio, common: dict[str, str]) -> Part:
 
 
 def _start_worker(studio: Studio, name: str, common: dict[str, str]) -> Part:
-    from cli.deploying import EXECUTE_DEPLOYMENT, HEARTBEAT_SECONDS
+    from isaaclab_flows.cli.deploying import EXECUTE_DEPLOYMENT, HEARTBEAT_SECONDS
 
     environment = common | {
         "PREFECT_WORKER_QUERY_SECONDS": "2",
@@ -175,7 +175,7 @@ def _start_worker(studio: Studio, name: str, common: dict[str, str]) -> Part:
 
 
 def _pool(name: str) -> str:
-    from cli.deploying import ORCHESTRATOR_POOL, SIMULATOR_POOL
+    from isaaclab_flows.cli.deploying import ORCHESTRATOR_POOL, SIMULATOR_POOL
 
     return ORCHESTRATOR_POOL if name == ORCHESTRATOR else SIMULATOR_POOL
 
@@ -207,7 +207,7 @@ def _wait_for_server(studio: Studio) -> None:
 
 
 def _wait_for_workers(studio: Studio) -> None:
-    from cli.deploying import client_of
+    from isaaclab_flows.cli.deploying import client_of
 
     with client_of(studio.api_url) as client:
         for name in (ORCHESTRATOR, SIMULATOR):

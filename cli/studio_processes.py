@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from schemas.errors import FlowsError
+from isaaclab_flows.schemas.errors import FlowsError
 
 if TYPE_CHECKING:
     import psutil

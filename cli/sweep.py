@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cli.console import EXIT_FAILED, EXIT_INTERRUPTED, console, say, show_error
-from schemas.errors import FlowsError
+from isaaclab_flows.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, console, say, show_error
+from isaaclab_flows.schemas.errors import FlowsError
 
 if TYPE_CHECKING:
-    from schemas.forms import Device
-    from schemas.sweep import SweepSummary
+    from isaaclab_flows.schemas.forms import Device
+    from isaaclab_flows.schemas.sweep import SweepSummary
 
 
 def run_sweep(config: Path, *, asset_root: Path | None, output: str | None, device: Device) -> int:
@@ -22,15 +22,15 @@ def run_sweep(config: Path, *, asset_root: Path | None, output: str | None, devi
         output: Folder or s3:// prefix that results appear below.
         device: `cpu`, `cuda` or `auto`.
     """
-    from cli.run import prepare_prefect
-    from tasks.sweep_request import read_sweep
+    from isaaclab_flows.cli.run import prepare_prefect
+    from isaaclab_flows.tasks.request.sweep import read_sweep
 
     prepare_prefect(verbose=True)  # its lines are the progress: one a group
     uri = str(config.expanduser().absolute())
     checked, asset = read_sweep(uri, str(asset_root.expanduser().absolute()) if asset_root else None)
     console().print(f"[bold]{checked.name}[/bold]  sweep of {', '.join(checked.sweep_config.tasks)}")
-    from flows.evaluation_sweep import evaluation_sweep
-    from schemas.forms import Places
+    from isaaclab_flows.flows.evaluation_sweep import evaluation_sweep
+    from isaaclab_flows.schemas.forms import Places
 
     places = Places(asset_uri=asset, output_uri=output)
     try:

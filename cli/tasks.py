@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from schemas.errors import ConfigError
-from schemas.task_names import RENAMED, TASKS, near_names
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.task_names import RENAMED, TASKS, near_names
 
 
 def list_tasks(search: str | None) -> None:
@@ -11,7 +11,7 @@ def list_tasks(search: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tasks.machine import availability
+    from isaaclab_flows.tasks.simulator.machine import availability
 
     names = [name for name in TASKS if search is None or search.casefold() in name.casefold()]
     if not names:

@@ -1,1 +1,1 @@
-"""."""
+"""The image, what it starts with, and what simulates."""

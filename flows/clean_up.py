@@ -6,9 +6,9 @@ import time
 
 from prefect import flow, get_run_logger
 
-from schemas.errors import ConfigError
-from tasks.clean_up import choose, delete, forget_calls, human, survey, total
-from tasks.job_folder import jobs_folder
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.tasks.job.clean_up import choose, delete, forget_calls, human, survey, total
+from isaaclab_flows.tasks.job.folder import jobs_folder
 
 
 @flow(name="clean-up")

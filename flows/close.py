@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from prefect import flow, get_run_logger
 
-from schemas.job import Job
-from schemas.outcome import Outcome
-from schemas.request import VamsLocations
-from tasks.artifacts import show_outputs
-from tasks.job_folder import folder_of
-from tasks.outputs import publish, require
-from tasks.storage import join_uri
-from tasks.vams_limits import best_checkpoint, select
-from tasks.vams_metadata import write_metadata
-from tasks.vams_previews import write_previews
+from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.outcome import Outcome
+from isaaclab_flows.schemas.request import VamsLocations
+from isaaclab_flows.tasks.job.folder import folder_of
+from isaaclab_flows.tasks.results.publish import publish
+from isaaclab_flows.tasks.results.tree import require
+from isaaclab_flows.tasks.show.artifacts import show_outputs
+from isaaclab_flows.tasks.storage.base import join_uri
+from isaaclab_flows.tasks.vams.limits import best_checkpoint, select
+from isaaclab_flows.tasks.vams.metadata import write_metadata
+from isaaclab_flows.tasks.vams.previews import write_previews
 
 
 @flow(name="close", flow_run_name="close {job.job_id}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from prefect import flow
 
-from flows.pipeline import orchestrate
-from schemas.forms import (
+from isaaclab_flows.flows.pipeline import orchestrate
+from isaaclab_flows.schemas.forms import (
     CustomEnvironment,
     Device,
     Episodes,
@@ -18,9 +18,9 @@ from schemas.forms import (
     TaskName,
     evaluation_config,
 )
-from schemas.outcome import Outcome
-from schemas.task_names import Library
-from tasks.form_requests import form_request, run_name
+from isaaclab_flows.schemas.outcome import Outcome
+from isaaclab_flows.schemas.task_names import Library
+from isaaclab_flows.tasks.request.forms import form_request, run_name
 
 
 @flow(name="evaluate", flow_run_name=run_name)

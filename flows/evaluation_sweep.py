@@ -15,9 +15,9 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from flows.pipeline import orchestrate
-from schemas.errors import OutputsMissingError
-from schemas.forms import (
+from isaaclab_flows.flows.pipeline import orchestrate
+from isaaclab_flows.schemas.errors import OutputsMissingError
+from isaaclab_flows.schemas.forms import (
     CheckpointPattern,
     Device,
     Episodes,
@@ -31,19 +31,19 @@ from schemas.forms import (
     TaskName,
     sweep_config,
 )
-from schemas.settings import settings
-from schemas.sweep import BestCheckpoint, Metric, SweepConfig, SweepSummary
-from schemas.task_names import Library
-from tasks.form_requests import absolute
-from tasks.prefect_runs import is_wanted
-from tasks.sweep_groups import Evaluated, SweepRun, evaluate, versions
-from tasks.sweep_leaderboard import Board, boards, compare_with_last_best
-from tasks.sweep_outputs import SweepResult
-from tasks.sweep_plan import Group, SweepPlan, plan
-from tasks.sweep_report import SweepReport
-from tasks.sweep_request import read_sweep
-from tasks.sweep_store import SweepStore, content_digest, environment_uri, find_checkpoints, results_uri
-from tasks.sweep_table import Row
+from isaaclab_flows.schemas.settings import settings
+from isaaclab_flows.schemas.sweep import BestCheckpoint, Metric, SweepConfig, SweepSummary
+from isaaclab_flows.schemas.task_names import Library
+from isaaclab_flows.tasks.prefect_runs import is_wanted
+from isaaclab_flows.tasks.request.forms import absolute
+from isaaclab_flows.tasks.request.sweep import read_sweep
+from isaaclab_flows.tasks.sweep.groups import Evaluated, SweepRun, evaluate, versions
+from isaaclab_flows.tasks.sweep.leaderboard import Board, boards, compare_with_last_best
+from isaaclab_flows.tasks.sweep.outputs import SweepResult
+from isaaclab_flows.tasks.sweep.plan import Group, SweepPlan, plan
+from isaaclab_flows.tasks.sweep.report import SweepReport
+from isaaclab_flows.tasks.sweep.store import SweepStore, content_digest, environment_uri, find_checkpoints, results_uri
+from isaaclab_flows.tasks.sweep.table import Row
 
 MOST_PARALLEL_JOBS = 64
 

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from prefect import flow, get_run_logger, runtime
 
-from schemas.errors import FlowsError
-from schemas.job import Job
-from schemas.outcome import Outcome
-from schemas.simulator import SimulatorEvent, SimulatorResult
-from tasks.artifacts import RunArtifacts
-from tasks.attempts import run_attempts
-from tasks.evaluation_outputs import require_one_evaluated
-from tasks.job_folder import JobFolder, folder_of, lease
-from tasks.machine import require_simulator
-from tasks.outcome import conclude
-from tasks.outputs import require
-from tasks.progress import ProgressLog
-from tasks.publisher import Publisher
-from tasks.staging import save_outcome, take_over
-from tasks.start import begun
+from isaaclab_flows.schemas.errors import FlowsError
+from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.outcome import Outcome
+from isaaclab_flows.schemas.simulator import SimulatorEvent, SimulatorResult
+from isaaclab_flows.tasks.job.folder import JobFolder, folder_of
+from isaaclab_flows.tasks.job.hand_over import save_outcome, take_over
+from isaaclab_flows.tasks.job.lease import lease
+from isaaclab_flows.tasks.results.conclude import conclude
+from isaaclab_flows.tasks.results.evaluation import require_one_evaluated
+from isaaclab_flows.tasks.results.publisher import Publisher
+from isaaclab_flows.tasks.results.tree import require
+from isaaclab_flows.tasks.show.artifacts import RunArtifacts
+from isaaclab_flows.tasks.show.progress import ProgressLog
+from isaaclab_flows.tasks.simulator.attempts import run_attempts
+from isaaclab_flows.tasks.simulator.machine import require_simulator
+from isaaclab_flows.tasks.simulator.start import begun
 
 
 def _run_name() -> str:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from prefect import flow, get_run_logger
 
-from schemas.errors import ErrorRecord, FlowsError
-from schemas.job import Job
-from schemas.outcome import Outcome
-from schemas.request import Request
-from tasks.job_folder import folder_of
-from tasks.outputs import publish
-from tasks.prefect_runs import attempt_of, call_dead, end_live_children, find_run, why_ended
-from tasks.request_document import read_request
-from tasks.staging import known_job, load_outcome
-from tasks.storage import join_uri
-from tasks.vams import answer_failure, resend
+from isaaclab_flows.schemas.errors import ErrorRecord, FlowsError
+from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.outcome import Outcome
+from isaaclab_flows.schemas.request import Request
+from isaaclab_flows.tasks.job.folder import folder_of
+from isaaclab_flows.tasks.job.hand_over import known_job, load_outcome
+from isaaclab_flows.tasks.prefect_runs import attempt_of, call_dead, end_live_children, find_run, why_ended
+from isaaclab_flows.tasks.request.document import read_request
+from isaaclab_flows.tasks.results.publish import publish
+from isaaclab_flows.tasks.storage.base import join_uri
+from isaaclab_flows.tasks.vams.callback import answer_failure, resend
 
 END_CHILDREN_SECONDS = 120.0
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from prefect import flow, get_run_logger
 
-from schemas.job import Job
-from schemas.request import Request
-from tasks.resolve import resolve
-from tasks.staging import hand_over
+from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.request import Request
+from isaaclab_flows.tasks.job.hand_over import hand_over
+from isaaclab_flows.tasks.request.resolve import resolve
 
 
 @flow(name="open", flow_run_name="open {request.job_id}")

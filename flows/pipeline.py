@@ -5,22 +5,22 @@ from __future__ import annotations
 from prefect import flow, runtime
 from prefect.exceptions import TerminationSignal
 
-from flows.close import close
-from flows.execute import execute
-from flows.handle_error import handle_failure
-from flows.open import open_job
-from flows.remote import execute_remotely
-from schemas.errors import InfrastructureLostError
-from schemas.job import FLOW_RUN_LABEL, Job
-from schemas.outcome import Outcome
-from schemas.request import Request
-from schemas.settings import settings
-from tasks.prefect_runs import cancel, cancelled, find_run
-from tasks.request_document import read_request
-from tasks.staging import job_uri
-from tasks.sweep_request import is_sweep_request
-from tasks.vams import answer_success, start_heartbeats
-from tasks.vams_input import prepare
+from isaaclab_flows.flows.close import close
+from isaaclab_flows.flows.execute import execute
+from isaaclab_flows.flows.handle_error import handle_failure
+from isaaclab_flows.flows.open import open_job
+from isaaclab_flows.flows.remote import execute_remotely
+from isaaclab_flows.schemas.errors import InfrastructureLostError
+from isaaclab_flows.schemas.job import FLOW_RUN_LABEL, Job
+from isaaclab_flows.schemas.outcome import Outcome
+from isaaclab_flows.schemas.request import Request
+from isaaclab_flows.schemas.settings import settings
+from isaaclab_flows.tasks.job.hand_over import job_uri
+from isaaclab_flows.tasks.prefect_runs import cancel, cancelled, find_run
+from isaaclab_flows.tasks.request.document import read_request
+from isaaclab_flows.tasks.request.sweep import is_sweep_request
+from isaaclab_flows.tasks.request.vams import prepare
+from isaaclab_flows.tasks.vams.callback import answer_success, start_heartbeats
 
 
 @flow(name="pipeline", flow_run_name="pipeline {request_uri}")
@@ -46,7 +46,9 @@ def orchestrate(request: Request) -> Outcome:
             request = prepare(request)
             page = runtime.flow_run.ui_url or ""
             if is_sweep_request(request):
-                from flows.requested_sweep import sweep_requested  # a sweep runs many requests, each through here
+                from isaaclab_flows.flows.requested_sweep import (
+                    sweep_requested,  # a sweep runs many requests, each through here
+                )
 
                 job, outcome = sweep_requested(request, page)
             else:

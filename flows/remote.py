@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger
 from prefect.deployments import run_deployment
 
-from schemas.errors import CancelledError, FlowsError, InfrastructureLostError
-from schemas.job import Job
-from schemas.outcome import Outcome
-from schemas.placement import Queues, place
-from schemas.settings import settings
-from tasks.staging import job_uri, load_outcome
+from isaaclab_flows.schemas.errors import CancelledError, FlowsError, InfrastructureLostError
+from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.outcome import Outcome
+from isaaclab_flows.schemas.placement import Queues, place
+from isaaclab_flows.schemas.settings import settings
+from isaaclab_flows.tasks.job.hand_over import job_uri, load_outcome
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State

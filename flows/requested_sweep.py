@@ -7,19 +7,19 @@ import uuid
 
 from prefect import get_run_logger
 
-from flows.evaluation_sweep import sweep
-from schemas.config import EvaluationJobConfig, check_config
-from schemas.errors import ConfigError
-from schemas.job import Job
-from schemas.outcome import Outcome
-from schemas.request import Request
-from schemas.sweep import SweepConfig, SweepSummary
-from tasks.artifacts import show_outputs
-from tasks.storage import join_uri
-from tasks.sweep_outputs import publish_results
-from tasks.sweep_plan import Candidate, group_config, plan
-from tasks.sweep_request import read_sweep
-from tasks.vams_sweep import write_sweep_metadata, write_sweep_previews
+from isaaclab_flows.flows.evaluation_sweep import sweep
+from isaaclab_flows.schemas.config import EvaluationJobConfig, check_config
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.outcome import Outcome
+from isaaclab_flows.schemas.request import Request
+from isaaclab_flows.schemas.sweep import SweepConfig, SweepSummary
+from isaaclab_flows.tasks.request.sweep import read_sweep
+from isaaclab_flows.tasks.show.artifacts import show_outputs
+from isaaclab_flows.tasks.storage.base import join_uri
+from isaaclab_flows.tasks.sweep.outputs import publish_results
+from isaaclab_flows.tasks.sweep.plan import Candidate, group_config, plan
+from isaaclab_flows.tasks.vams.sweep import write_sweep_metadata, write_sweep_previews
 
 
 def sweep_requested(request: Request, flow_run_url: str = "") -> tuple[Job, Outcome]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from infrastructure.config import Config, load_config
 from infrastructure.node import provide_node
-from schemas.errors import ConfigError
+from isaaclab_flows.schemas.errors import ConfigError
 
 if TYPE_CHECKING:
     from aws_cdk import App

@@ -13,10 +13,10 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from schemas.config import CamelModel
-from schemas.errors import ConfigError
-from schemas.instances import FAMILIES
-from schemas.validation import explain
+from isaaclab_flows.schemas.config import CamelModel
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.instances import FAMILIES
+from isaaclab_flows.schemas.validation import explain
 
 SCHEMA_FILE = Path(__file__).with_name("config.schema.json")
 EXAMPLE_FILE = Path(__file__).with_name("config.example.yaml")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from schemas.instances import FAMILIES, PriceFile, prices, request_for
+from isaaclab_flows.schemas.instances import FAMILIES, PriceFile, prices, request_for
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "costs.md"
 HOURS = 730

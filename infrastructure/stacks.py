@@ -21,7 +21,7 @@ from infrastructure.parts.permissions import Permissions
 from infrastructure.parts.prefect import PrefectAccess, Workers, cloud_access
 from infrastructure.parts.prefect_server import PrefectServer
 from infrastructure.parts.storage import Storage, make_key
-from schemas.instances import request_for
+from isaaclab_flows.schemas.instances import request_for
 
 
 class DataStack(Stack):

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
-from schemas.errors import ConfigError
-from schemas.task_names import Library, near_names
-from schemas.validation import explain
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.task_names import Library, near_names
+from isaaclab_flows.schemas.validation import explain
 
 MAX_CONFIG_BYTES = 1_000_000
 

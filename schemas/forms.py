@@ -2,7 +2,7 @@
 
 The UI makes a choice of an enumeration, a group of a nested model (its docstring and its fields' docstrings are the
 help), and takes the description of a flow's own parameter from the `Args:` of the flow's docstring. A form becomes the
-same configuration that a file would give (:mod:`schemas.config`), so that both are checked by the same rules.
+same configuration that a file would give (schemas/config.py), so that both are checked by the same rules.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.sweep import SweepConfig, check_sweep
-from schemas.task_names import TASKS, Library
+from isaaclab_flows.schemas.sweep import SweepConfig, check_sweep
+from isaaclab_flows.schemas.task_names import TASKS, Library
 
 TaskName = Annotated[str, Field(json_schema_extra={"enum": sorted(TASKS)})]
 """A task of Isaac Lab, chosen from the list; one of your own goes into `CustomEnvironment`."""

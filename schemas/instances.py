@@ -12,9 +12,9 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from schemas.config import CamelModel
-from schemas.errors import ConfigError
-from schemas.job import Price
+from isaaclab_flows.schemas.config import CamelModel
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.job import Price
 
 FAMILIES: Final = ("g6", "g6e", "g5")
 """Families in the order in which they are tried."""

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.config import CamelModel, EvaluationJobConfig, Kind, TrainingJobConfig
-from schemas.request import JobId
-from schemas.task_names import Library
+from isaaclab_flows.schemas.config import CamelModel, EvaluationJobConfig, Kind, TrainingJobConfig
+from isaaclab_flows.schemas.request import JobId
+from isaaclab_flows.schemas.task_names import Library
 
 FLOW_RUN_LABEL = "flowRun"
 """The label that holds the id of the flow run that somebody started, below which all work for the job is done."""

@@ -14,8 +14,8 @@ from typing import Annotated, Final
 
 from pydantic import Field
 
-from schemas.config import CamelModel
-from schemas.errors import ConfigError
+from isaaclab_flows.schemas.config import CamelModel
+from isaaclab_flows.schemas.errors import ConfigError
 
 RENDEZVOUS_PORT: Final = 29400
 """TCP port on the main node at which the nodes meet; all other traffic between them is NCCL's, on ports it chooses."""
@@ -92,7 +92,7 @@ class Call(CamelModel):
     processes: Annotated[int, Field(ge=1)]
     """Processes on each node, one a GPU."""
     arguments: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-    """What torchrun starts: ``-m container <order.json>``; paths that every node sees."""
+    """What torchrun starts: ``-m isaaclab_flows.container.simulator <order.json>``; paths that every node sees."""
     log_folder: str
     """Absolute path of the folder for the nodes' logs, ``node-<index>.txt``."""
 

@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.config import CamelModel, Kind
-from schemas.errors import ErrorRecord
-from schemas.request import JobId
-from schemas.sweep import SweepSummary
+from isaaclab_flows.schemas.config import CamelModel, Kind
+from isaaclab_flows.schemas.errors import ErrorRecord
+from isaaclab_flows.schemas.request import JobId
+from isaaclab_flows.schemas.sweep import SweepSummary
 
 Status = Literal["succeeded", "failed", "cancelled"]
 

@@ -6,9 +6,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from schemas.config import CamelModel, ComputeConfig
-from schemas.errors import ConfigError
-from schemas.instances import FAMILIES, Instance, Request, machines_for, request_for
+from isaaclab_flows.schemas.config import CamelModel, ComputeConfig
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.instances import FAMILIES, Instance, Request, machines_for, request_for
 
 
 class QueueSet(CamelModel):

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from schemas.placement import Queues
+from isaaclab_flows.schemas.placement import Queues
 
 
 class Settings(BaseSettings):

@@ -12,9 +12,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, TypeAdapter
 
-from schemas.config import CamelModel, VideoConfig
-from schemas.errors import ErrorRecord
-from schemas.task_names import Library
+from isaaclab_flows.schemas.config import CamelModel, VideoConfig
+from isaaclab_flows.schemas.errors import ErrorRecord
+from isaaclab_flows.schemas.task_names import Library
 
 Stage = Literal[
     "importing",

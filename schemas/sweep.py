@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from schemas.config import CamelModel, ComputeConfig, HydraOverride, S3Uri, merge, parse_object
-from schemas.errors import ConfigError
-from schemas.task_names import Library, near_names, require_task
-from schemas.validation import explain
+from isaaclab_flows.schemas.config import CamelModel, ComputeConfig, HydraOverride, S3Uri, merge, parse_object
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.task_names import Library, near_names, require_task
+from isaaclab_flows.schemas.validation import explain
 
 Metric = Literal["meanReturn", "interquartileMeanReturn", "successRate"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from typing import Final, Literal
 
-from schemas.errors import ConfigError
+from isaaclab_flows.schemas.errors import ConfigError
 
 Library = Literal["rsl_rl", "rl_games", "skrl"]
 

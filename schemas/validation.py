@@ -10,8 +10,8 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from schemas.errors import ConfigError
-from schemas.task_names import near_names
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.task_names import near_names
 
 _MOST_SHOWN = 5
 

@@ -6,7 +6,13 @@ import time
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from schemas.errors import CancelledError, ErrorRecord, FlowsError, InfrastructureLostError, InputMissingError
+from isaaclab_flows.schemas.errors import (
+    CancelledError,
+    ErrorRecord,
+    FlowsError,
+    InfrastructureLostError,
+    InputMissingError,
+)
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 from xdist.scheduler import LoadScopeScheduling
 
-from schemas.settings import settings
+from isaaclab_flows.schemas.settings import settings
 
 # Two busy cores must not make a test fail; the examples are the same in every run.
 hypothesis_settings.register_profile(

@@ -5,8 +5,8 @@ from __future__ import annotations
 STARTING = "infrastructure/bridge/test_starting.py"
 ANSWERING = "infrastructure/bridge/test_answering.py"
 EVENT = "infrastructure/bridge/test_event.py"
-VAMS = "tasks/test_vams.py"
-LIMITS = "tasks/test_vams_limits.py"
+VAMS = "tasks/vams/test_callback.py"
+LIMITS = "tasks/vams/test_limits.py"
 END_TO_END = "system/test_vams.py::test_a_training_and_then_the_evaluation_of_its_checkpoint_come_back_to_vams"
 MATRIX = "system/test_vams_faults.py::test_exactly_one_answer_at_most_one_live_job_and_no_token_anywhere"
 LOST = "system/test_vams_lost.py"
@@ -32,7 +32,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
     4: (
         "task and state machine time out together, bypassing the error handler",
         (
-            "tasks/test_simulator.py::test_a_time_limit_ends_the_run",
+            "tasks/simulator/test_supervise.py::test_a_time_limit_ends_the_run",
             f"{VAMS}::test_an_expired_token_is_noticed_logged_without_it_recorded_and_ends_the_job",
         ),
     ),
@@ -43,7 +43,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
     6: (
         "nothing ends a timed-out job, and its retry starts a second one into the same paths",
         (
-            "tasks/test_job_folder.py::test_a_second_attempt_waits_and_then_says_who_works_there",
+            "tasks/job/test_folder.py::test_a_second_attempt_waits_and_then_says_who_works_there",
             f"{LOST}::test_a_killed_pipeline_is_noticed_its_job_ended_vams_told_and_the_retry_goes_on",
             MATRIX,
         ),
@@ -80,14 +80,14 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
     11: (
         "model_999 beats model_1500; only the first page is listed; a selected .pt is ignored",
         (
-            "tasks/test_resolve.py::test_without_a_path_the_highest_number_counts_not_the_alphabet",
-            "tasks/test_storage.py::test_a_listing_has_all_pages",
-            "tasks/test_resolve.py::test_a_checkpoint_as_the_input_is_the_one_that_is_evaluated",
+            "tasks/request/test_resolve.py::test_without_a_path_the_highest_number_counts_not_the_alphabet",
+            "tasks/storage/test_base.py::test_a_listing_has_all_pages",
+            "tasks/request/test_resolve.py::test_a_checkpoint_as_the_input_is_the_one_that_is_evaluated",
         ),
     ),
     12: (
         "a config at the asset's root resolves relative paths to the bucket's root",
-        ("tasks/test_resolve.py::test_a_config_at_the_root_resolves_against_the_root",),
+        ("tasks/request/test_resolve.py::test_a_config_at_the_root_resolves_against_the_root",),
     ),
     13: (
         "an unknown library means rsl_rl; types and ranges are unchecked; a training config runs in evaluation",
@@ -101,7 +101,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         (
             "schemas/test_config.py::test_play_means_evaluate_and_policy_path_means_policy_s3_uri",
             "schemas/test_config.py::test_a_custom_environment_is_accepted_at_both_places",
-            "container/test_training_checkpoints.py::test_a_training_goes_on_after_what_the_checkpoint_has_behind_it",
+            "container/simulator/test_training_checkpoints.py::test_a_training_goes_on_after_what_the_checkpoint_has_behind_it",
             "schemas/test_forms.py::test_a_film_left_out_is_not_recorded",
         ),
     ),
@@ -120,7 +120,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         "torchrun without --distributed, one process a node, its port closed, every rank reports success",
         (
             "schemas/test_nodes.py::test_every_node_starts_the_same_torchrun_at_the_main_nodes_address",
-            "container/test_runner.py::test_of_distributed_processes_the_first_writes_the_result",
+            "container/simulator/test_runner.py::test_of_distributed_processes_the_first_writes_the_result",
         ),
     ),
     18: (
@@ -135,35 +135,35 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         "EFS is mounted and unused: no resume, no upload of checkpoints when training fails",
         (
             "system/test_training.py::test_killed_and_told_to_stop_a_training_still_reaches_its_total",
-            "container/test_entry_point.py::test_jobs_and_caches_go_to_the_shared_file_system_where_it_is_mounted",
+            "container/start/test_entry_point.py::test_jobs_and_caches_go_to_the_shared_file_system_where_it_is_mounted",
         ),
     ),
     20: (
         "only model_*.pt is uploaded; an empty result counts as success",
         (
-            "tasks/test_checkpoints.py::test_number_and_library_are_read_off_the_name",
-            "tasks/test_simulator.py::test_each_death_is_its_own_error",
+            "tasks/job/test_checkpoints.py::test_number_and_library_are_read_off_the_name",
+            "tasks/simulator/test_supervise.py::test_each_death_is_its_own_error",
             END_TO_END,
         ),
     ),
     21: (
         "uploads overwrite each other, their failures are only printed, metrics lack all but one event folder",
         (
-            "tasks/test_storage.py::test_a_fault_that_stays_is_an_error_with_a_remedy",
-            "tasks/test_storage.py::test_parallel_copies_name_all_that_failed",
-            "tasks/test_metrics.py::test_however_often_it_stops_no_iteration_is_missing_or_twice",
+            "tasks/storage/test_base.py::test_a_fault_that_stays_is_an_error_with_a_remedy",
+            "tasks/storage/test_base.py::test_parallel_copies_name_all_that_failed",
+            "tasks/results/test_metrics.py::test_however_often_it_stops_no_iteration_is_missing_or_twice",
             END_TO_END,
         ),
     ),
     22: (
         "evaluation has no metrics and one endless video; other libraries' videos are never found",
-        ("container/test_video.py::test_a_video_plays_in_browsers_and_has_every_frame", END_TO_END),
+        ("container/simulator/test_video.py::test_a_video_plays_in_browsers_and_has_every_frame", END_TO_END),
     ),
     23: (
         "no metadata and no previews are written",
         (
-            "tasks/test_vams_metadata.py::test_every_published_checkpoint_is_described",
-            "tasks/test_vams_metadata.py::test_an_evaluation_shows_a_frame_at_the_asset_and_at_its_video",
+            "tasks/vams/test_metadata.py::test_every_published_checkpoint_is_described",
+            "tasks/vams/test_metadata.py::test_an_evaluation_shows_a_frame_at_the_asset_and_at_its_video",
             END_TO_END,
         ),
     ),

@@ -20,7 +20,7 @@ from botocore.exceptions import (
     ReadTimeoutError,
 )
 
-from worker.states import LIVE_STATUSES, BatchJob
+from isaaclab_flows.worker.states import LIVE_STATUSES, BatchJob
 
 if TYPE_CHECKING:
     from prefect_aws.credentials import AwsCredentials
@@ -143,7 +143,7 @@ class BatchApi:
         return await self._list(multiNodeJobId=job_id)
 
     async def submit(self, request: dict[str, Any]) -> str:
-        """Submit one job, at most 50 a second, and return its id. Sent once: see :mod:`worker.submission`."""
+        """Submit one job, at most 50 a second, and return its id. Sent once: see submission.py."""
         await self._submits.wait()
         answer = await self._in_thread(self._batch.submit_job, **request)
         return str(answer["jobId"])

@@ -14,16 +14,16 @@ from prefect.exceptions import InfrastructureNotFound
 from prefect.settings import get_current_settings
 from prefect.workers.base import BaseWorker, BaseWorkerResult
 
-from schemas.errors import InfrastructureLostError
-from worker.batch_api import BatchApi
-from worker.configuration import BatchJobConfiguration, BatchVariables
-from worker.definitions import job_name
-from worker.diagnosis import CANCEL_REASON, Ending, ending_of
-from worker.job_run import Aws, JobRun, run_count_of
-from worker.logs import JobLogs, deliver_to_prefect, delivered_so_far
-from worker.reporting import is_unfinished, read_run, report
-from worker.states import BatchJob
-from worker.sweeper import WORKER_LABEL, Sweeper
+from isaaclab_flows.schemas.errors import InfrastructureLostError
+from isaaclab_flows.worker.batch_api import BatchApi
+from isaaclab_flows.worker.configuration import BatchJobConfiguration, BatchVariables
+from isaaclab_flows.worker.definitions import job_name
+from isaaclab_flows.worker.diagnosis import CANCEL_REASON, Ending, ending_of
+from isaaclab_flows.worker.job_run import Aws, JobRun, run_count_of
+from isaaclab_flows.worker.logs import JobLogs, deliver_to_prefect, delivered_so_far
+from isaaclab_flows.worker.reconciler import WORKER_LABEL, Sweeper
+from isaaclab_flows.worker.reporting import is_unfinished, read_run, report
+from isaaclab_flows.worker.states import BatchJob
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus

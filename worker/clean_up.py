@@ -1,4 +1,4 @@
-"""Takes old job definitions out of use: ``python -m worker.clean_up [--prefix prefect] [--keep 20]``."""
+"""Takes old job definitions out of use: ``python -m isaaclab_flows.worker.clean_up [--prefix prefect] [--keep 20]``."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import sys
 
 from prefect_aws.credentials import AwsCredentials
 
-from worker.batch_api import BatchApi
-from worker.registrar import Registrar
+from isaaclab_flows.worker.batch_api import BatchApi
+from isaaclab_flows.worker.registrar import Registrar
 
 
 async def clean_up(api: BatchApi, prefix: str, keep: int) -> int:

@@ -8,8 +8,8 @@ from prefect.workers.base import BaseJobConfiguration, BaseVariables
 from prefect_aws.credentials import AwsCredentials
 from pydantic import BaseModel, Field
 
-from schemas.errors import ConfigError
-from worker.secrets import check_environment, job_environment
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.worker.secrets import check_environment, job_environment
 
 DEFAULT_LOG_GROUP = "/aws/batch/job"
 _LATER_IN_THE_FORM = ("name", "env", "labels", "command")

@@ -1,6 +1,6 @@
 """Job definitions: made from a configuration, named by what they hold, and submitted with what a run adds.
 
-Everything here is a pure function; :mod:`worker.registrar` talks to Batch.
+Everything here is a pure function; :mod:`isaaclab_flows.worker.registrar` talks to Batch.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import shlex
 from typing import Any
 from uuid import UUID
 
-from schemas.nodes import EXIT_TERMINATED, EXIT_UNHEALTHY_GPU
-from worker.configuration import DEFAULT_LOG_GROUP, BatchJobConfiguration
+from isaaclab_flows.schemas.nodes import EXIT_TERMINATED, EXIT_UNHEALTHY_GPU
+from isaaclab_flows.worker.configuration import DEFAULT_LOG_GROUP, BatchJobConfiguration
 
 RUN_ID_TAG = "prefect.io/flow-run-id"
 POOL_TAG = "prefect.io/work-pool-name"

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from schemas.errors import (
+from isaaclab_flows.schemas.errors import (
     CancelledError,
     CannotBePlacedError,
     ConfigError,
@@ -17,8 +17,8 @@ from schemas.errors import (
     OutOfMemoryError,
     SimulatorError,
 )
-from schemas.nodes import EXIT_TERMINATED, EXIT_UNHEALTHY_GPU
-from worker.states import BatchJob
+from isaaclab_flows.schemas.nodes import EXIT_TERMINATED, EXIT_UNHEALTHY_GPU
+from isaaclab_flows.worker.states import BatchJob
 
 CANCEL_REASON = "Cancelled in Prefect"
 PLACEMENT_REASON = "Not placed in time by Prefect"

@@ -13,16 +13,24 @@ from uuid import UUID
 
 from botocore.exceptions import ClientError
 
-from schemas.errors import ConfigError, FlowsError
-from worker.batch_api import BatchApi
-from worker.configuration import BatchJobConfiguration
-from worker.definitions import job_name, submission
-from worker.diagnosis import CHILD_NODE_REASON, PLACEMENT_REASON, Ending, diagnose, ending_of, misfit, not_placed
-from worker.logs import JobLogs
-from worker.poller import Poller, Watch
-from worker.registrar import Registrar
-from worker.states import BEFORE_START, BatchJob
-from worker.submission import submit_once
+from isaaclab_flows.schemas.errors import ConfigError, FlowsError
+from isaaclab_flows.worker.batch_api import BatchApi
+from isaaclab_flows.worker.configuration import BatchJobConfiguration
+from isaaclab_flows.worker.definitions import job_name, submission
+from isaaclab_flows.worker.diagnosis import (
+    CHILD_NODE_REASON,
+    PLACEMENT_REASON,
+    Ending,
+    diagnose,
+    ending_of,
+    misfit,
+    not_placed,
+)
+from isaaclab_flows.worker.logs import JobLogs
+from isaaclab_flows.worker.poller import Poller, Watch
+from isaaclab_flows.worker.registrar import Registrar
+from isaaclab_flows.worker.states import BEFORE_START, BatchJob
+from isaaclab_flows.worker.submission import submit_once
 
 if TYPE_CHECKING:
     Logger = logging.LoggerAdapter[logging.Logger] | logging.Logger

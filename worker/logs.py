@@ -13,7 +13,7 @@ from uuid import UUID
 
 from botocore.exceptions import ClientError
 
-from worker.batch_api import error_code
+from isaaclab_flows.worker.batch_api import error_code
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient

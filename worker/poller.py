@@ -7,9 +7,9 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from schemas.errors import InfrastructureLostError
-from worker.batch_api import MOST_DESCRIBED
-from worker.states import BatchJob
+from isaaclab_flows.schemas.errors import InfrastructureLostError
+from isaaclab_flows.worker.batch_api import MOST_DESCRIBED
+from isaaclab_flows.worker.states import BatchJob
 
 Describe = Callable[[Sequence[str]], Awaitable[list[BatchJob]]]
 
@@ -106,7 +106,7 @@ class Poller:
     """Looks at all watched jobs, with no more calls than one for each 100 jobs and interval.
 
     It runs while there is something to watch. Throttling is the describe function's business
-    (:meth:`worker.batch_api.BatchApi.call` waits it out): meanwhile the jobs of that chunk are not asked for again.
+    (:meth:`BatchApi.call` waits it out): meanwhile the jobs of that chunk are not asked for again.
     """
 
     def __init__(

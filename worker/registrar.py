@@ -6,9 +6,9 @@ import asyncio
 import re
 from typing import Any
 
-from worker.batch_api import BatchApi
-from worker.configuration import BatchJobConfiguration
-from worker.definitions import definition_name, job_definition
+from isaaclab_flows.worker.batch_api import BatchApi
+from isaaclab_flows.worker.configuration import BatchJobConfiguration
+from isaaclab_flows.worker.definitions import definition_name, job_definition
 
 
 class Registrar:

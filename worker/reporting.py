@@ -9,8 +9,8 @@ from uuid import UUID
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Crashed, Failed
 
-from schemas.errors import InfrastructureLostError
-from worker.diagnosis import Ending
+from isaaclab_flows.schemas.errors import InfrastructureLostError
+from isaaclab_flows.worker.diagnosis import Ending
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from prefect.settings import get_current_settings
 
-from schemas.errors import ConfigError
+from isaaclab_flows.schemas.errors import ConfigError
 
 CREDENTIALS = frozenset(
     {

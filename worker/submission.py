@@ -9,9 +9,9 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from schemas.errors import ConfigError, InfrastructureLostError
-from worker.batch_api import BatchApi, error_code, is_throttled, is_unclear
-from worker.states import BatchJob
+from isaaclab_flows.schemas.errors import ConfigError, InfrastructureLostError
+from isaaclab_flows.worker.batch_api import BatchApi, error_code, is_throttled, is_unclear
+from isaaclab_flows.worker.states import BatchJob
 
 _LOOKS = 5
 """Looks for a job whose submission got no answer, before it counts as not submitted."""

@@ -18,8 +18,8 @@ from infrastructure import names
 from infrastructure.config import Config
 from infrastructure.nag import accept
 from infrastructure.parts.network import Network
-from schemas.instances import Instance, machines_for, request_for
-from schemas.placement import Queues, QueueSet
+from isaaclab_flows.schemas.instances import Instance, machines_for, request_for
+from isaaclab_flows.schemas.placement import Queues, QueueSet
 
 _MOST_ENVIRONMENTS = 3
 """Compute environments that one job queue takes."""

@@ -26,7 +26,7 @@ class Images(Construct):
         self.simulators = {
             target: self._asset(
                 f"Simulator-{target}",
-                "container/Dockerfile",
+                "container/image/Dockerfile",
                 target=target,
                 arguments={"ACCEPT_EULA": "Y"} if target == "isaac-sim" else {},
             )

@@ -31,7 +31,7 @@ from infrastructure.parts.network import retention
 from infrastructure.parts.storage import Storage
 
 HEARTBEAT_LATE = "VAMS's heartbeat failed"
-"""What tasks/vams.py logs when a heartbeat did not get through."""
+"""What tasks/vams/callback.py logs when a heartbeat did not get through."""
 _FOLDER = Path(__file__).resolve().parents[1]
 _OUTCOMES = {"SUCCEEDED": "JobsSucceeded", "FAILED": "JobsFailed"}
 

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from cli.main import app
-from cli.overrides import parse_overrides
-from cli.run import RunOptions, command_to_go_on
-from schemas.errors import ConfigError
+from isaaclab_flows.cli.main import app
+from isaaclab_flows.cli.overrides import parse_overrides
+from isaaclab_flows.cli.run import RunOptions, command_to_go_on
+from isaaclab_flows.schemas.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = ROOT / "examples/cartpole/training/cartpole-training-config.json"
@@ -92,7 +92,7 @@ def test_going_on_takes_the_same_options() -> None:
 
 def test_help_answers_without_importing_prefect_torch_or_boto3() -> None:
     script = (
-        "import sys; from cli.main import app; "
+        "import sys; from isaaclab_flows.cli.main import app; "
         "heavy = {'prefect', 'torch', 'boto3', 'matplotlib', 'scipy', 'isaaclab'} & set(sys.modules); "
         "assert not heavy, heavy"
     )

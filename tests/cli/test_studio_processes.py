@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import yaml
 
-from cli.deploying import GPU_POOL, SIMULATOR_POOL, for_target, prefect_file
-from cli.studio_processes import PartsFolder, is_running, listener_on
+from isaaclab_flows.cli.deploying import GPU_POOL, SIMULATOR_POOL, for_target, prefect_file
+from isaaclab_flows.cli.studio_processes import PartsFolder, is_running, listener_on
 
 PARENT = (
     "import subprocess, sys, time, pathlib;"

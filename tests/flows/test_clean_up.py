@@ -2,9 +2,9 @@ import logging
 
 import pytest
 
-from flows import clean_up as module
-from flows.clean_up import clean_up
-from schemas.errors import ConfigError
+from isaaclab_flows.flows import clean_up as module
+from isaaclab_flows.flows.clean_up import clean_up
+from isaaclab_flows.schemas.errors import ConfigError
 
 
 @pytest.fixture

@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from prefect.states import Cancelled, Cancelling, Running
 
-import flows.evaluation_sweep as sweeps
-import tasks.prefect_runs as prefect_runs
-from schemas.errors import CancelledError, OutputsMissingError
-from schemas.outcome import EvaluationSummary, Outcome
-from schemas.request import Request
-from schemas.settings import settings
-from schemas.sweep import SweepSummary, check_sweep
-from tasks.sweep_store import SweepStore
+import isaaclab_flows.flows.evaluation_sweep as sweeps
+import isaaclab_flows.tasks.prefect_runs as prefect_runs
+from isaaclab_flows.schemas.errors import CancelledError, OutputsMissingError
+from isaaclab_flows.schemas.outcome import EvaluationSummary, Outcome
+from isaaclab_flows.schemas.request import Request
+from isaaclab_flows.schemas.settings import settings
+from isaaclab_flows.schemas.sweep import SweepSummary, check_sweep
+from isaaclab_flows.tasks.sweep.store import SweepStore
 from tests.schemas.test_sweep import minimal
 
 SWEEP_ID = uuid.UUID(int=7)

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from flows.remote import BACKSTOP_SECONDS, job_variables
-from schemas.config import check_config
-from schemas.errors import ConfigError
-from schemas.job import Job
-from schemas.placement import Queues, QueueSet
+from isaaclab_flows.flows.remote import BACKSTOP_SECONDS, job_variables
+from isaaclab_flows.schemas.config import check_config
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.placement import Queues, QueueSet
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 QUEUES = Queues(

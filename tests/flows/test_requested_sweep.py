@@ -11,19 +11,19 @@ from typing import Any
 
 import pytest
 
-import flows.requested_sweep as requested
-from schemas.errors import ConfigError
-from schemas.request import Request, VamsLocations
-from schemas.sweep import BestCheckpoint, SweepSummary
-from tasks.answers import success
-from tasks.storage import sha256_of
-from tasks.sweep_leaderboard import boards, markdown, table
-from tasks.sweep_outputs import SweepResult
-from tasks.sweep_plot import draw_over_iterations
-from tasks.sweep_request import is_sweep_request
-from tasks.sweep_store import SweepStore
+import isaaclab_flows.flows.requested_sweep as requested
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.request import Request, VamsLocations
+from isaaclab_flows.schemas.sweep import BestCheckpoint, SweepSummary
+from isaaclab_flows.tasks.request.sweep import is_sweep_request
+from isaaclab_flows.tasks.storage.base import sha256_of
+from isaaclab_flows.tasks.sweep.leaderboard import boards, markdown, table
+from isaaclab_flows.tasks.sweep.outputs import SweepResult
+from isaaclab_flows.tasks.sweep.plot import draw_over_iterations
+from isaaclab_flows.tasks.sweep.store import SweepStore
+from isaaclab_flows.tasks.vams.answers import success
 from tests.schemas.test_sweep import minimal
-from tests.tasks.test_sweep_leaderboard import row
+from tests.tasks.sweep.test_leaderboard import row
 
 TASK = "Isaac-Cartpole-Direct"
 

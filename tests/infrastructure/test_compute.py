@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from schemas.config import ComputeConfig
-from schemas.instances import FAMILIES, Request, instance
-from schemas.placement import Queues, place
+from isaaclab_flows.schemas.config import ComputeConfig
+from isaaclab_flows.schemas.instances import FAMILIES, Request, instance
+from isaaclab_flows.schemas.placement import Queues, place
 from tests.infrastructure.conftest import Deployment
 from tests.infrastructure.templates import Resolver, environment_of
 

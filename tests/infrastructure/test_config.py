@@ -10,7 +10,7 @@ import pytest
 
 from infrastructure.app import main
 from infrastructure.config import EXAMPLE_FILE, SCHEMA_FILE, check_config, json_schema, load_config
-from schemas.errors import ConfigError
+from isaaclab_flows.schemas.errors import ConfigError
 from tests.infrastructure.conftest import example
 
 

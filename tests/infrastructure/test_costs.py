@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from infrastructure.costs import ALARMS, ENDPOINTS, FILE, SERVER, WORKERS, ZONES, idle, page, sums
-from schemas.instances import prices
+from isaaclab_flows.schemas.instances import prices
 from tests.infrastructure.conftest import Deployment
 
 

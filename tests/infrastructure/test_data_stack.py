@@ -10,7 +10,7 @@ import pytest
 
 from infrastructure import names
 from infrastructure.config import check_config
-from schemas.nodes import RENDEZVOUS_PORT
+from isaaclab_flows.schemas.nodes import RENDEZVOUS_PORT
 from tests.infrastructure.conftest import Deployment, Template, example
 from tests.infrastructure.templates import Resolver
 

@@ -25,7 +25,7 @@ def _images(deployment: Deployment) -> dict[tuple[str, str | None], dict[str, An
 
 def test_both_targets_and_the_orchestrator_are_built(cloud: Deployment, small: Deployment) -> None:
     orchestrator = ("infrastructure/orchestrator.Dockerfile", None)
-    isaac_sim, newton = (("container/Dockerfile", target) for target in ("isaac-sim", "newton"))
+    isaac_sim, newton = (("container/image/Dockerfile", target) for target in ("isaac-sim", "newton"))
     assert set(_images(cloud)) == {isaac_sim, newton, orchestrator}
     assert _images(cloud)[isaac_sim]["dockerBuildArgs"] == {"ACCEPT_EULA": "Y"}
     assert set(_images(small)) == {newton, orchestrator}
@@ -155,7 +155,7 @@ def test_registered_ids_are_within_vamss_limits_for_the_longest_deployment(own: 
 
 
 def test_vams_waits_longer_than_a_job_of_the_default_limit_can_take(cloud: Deployment) -> None:
-    from schemas.config import ComputeConfig
+    from isaaclab_flows.schemas.config import ComputeConfig
 
     job = ComputeConfig(num_nodes=1).timeout_minutes * 60
     placing = cloud.config.compute.cannot_be_placed_minutes * 60
@@ -190,7 +190,7 @@ def test_blocked_queues_are_reported_for_our_queues_only(cloud: Deployment) -> N
 
 
 def test_the_line_that_the_heartbeat_alarm_looks_for_is_what_the_code_logs() -> None:
-    assert HEARTBEAT_LATE in (ROOT / "tasks" / "vams.py").read_text()
+    assert HEARTBEAT_LATE in (ROOT / "tasks" / "vams" / "callback.py").read_text()
 
 
 def test_logs_have_an_end_and_a_key(deployment: Deployment) -> None:

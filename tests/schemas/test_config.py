@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.config import asset_root_of, check_config, json_schema, merge, parse_config, schema_file
-from schemas.errors import ConfigError
+from isaaclab_flows.schemas.config import asset_root_of, check_config, json_schema, merge, parse_config, schema_file
+from isaaclab_flows.schemas.errors import ConfigError
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 

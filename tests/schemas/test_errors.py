@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 
-from schemas.errors import ErrorRecord, FlowsError, _tree
+from isaaclab_flows.schemas.errors import ErrorRecord, FlowsError, _tree
 
 KINDS = sorted(_tree(FlowsError).values(), key=lambda c: c.kind)
 

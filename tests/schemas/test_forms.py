@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
-from schemas.config import EvaluationJobConfig, TrainingJobConfig, check_config
-from schemas.forms import CustomEnvironment, Film, Machine, TaskName, evaluation_config, training_config
-from schemas.task_names import TASKS
+from isaaclab_flows.schemas.config import EvaluationJobConfig, TrainingJobConfig, check_config
+from isaaclab_flows.schemas.forms import CustomEnvironment, Film, Machine, TaskName, evaluation_config, training_config
+from isaaclab_flows.schemas.task_names import TASKS
 
 
 @given(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import ConfigError
-from schemas.instances import FAMILIES, Request, instance, machines_for, price_of, prices, request_for
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.instances import FAMILIES, Request, instance, machines_for, price_of, prices, request_for
 
 GIB = 1024
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.errors import ConfigError
-from schemas.nodes import Call, Node, call_file, torchrun_command
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.nodes import Call, Node, call_file, torchrun_command
 
 BATCH = {
     "AWS_BATCH_JOB_ID": "9f1c#3",
@@ -15,7 +15,12 @@ BATCH = {
     "AWS_BATCH_JOB_MAIN_NODE_INDEX": "0",
     "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS": "10.0.0.7",
 }
-CALL = Call(number=1, processes=8, arguments=("-m", "container", "/mnt/efs/o.json"), log_folder="/mnt/efs/l")
+CALL = Call(
+    number=1,
+    processes=8,
+    arguments=("-m", "isaaclab_flows.container.simulator", "/mnt/efs/o.json"),
+    log_folder="/mnt/efs/l",
+)
 
 
 def test_a_job_of_one_machine_has_no_nodes():
@@ -56,7 +61,7 @@ def test_every_node_starts_the_same_torchrun_at_the_main_nodes_address():
     for words in (child, main):
         assert words[:3] == ["python", "-m", "torch.distributed.run"]
         assert {"--nnodes=4", "--nproc-per-node=8", "--rdzv-endpoint=10.0.0.7:29400", "--rdzv-id=j-1-1"} <= set(words)
-        assert words[-3:] == ["-m", "container", "/mnt/efs/o.json"]
+        assert words[-3:] == ["-m", "isaaclab_flows.container.simulator", "/mnt/efs/o.json"]
     assert "is_host=true" in next(w for w in main if w.startswith("--rdzv-conf"))
     assert "is_host=false" in next(w for w in child if w.startswith("--rdzv-conf"))
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.config import ComputeConfig
-from schemas.errors import ConfigError
-from schemas.placement import Queues, QueueSet, place
+from isaaclab_flows.schemas.config import ComputeConfig
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.placement import Queues, QueueSet, place
 
 QUEUES = Queues(
     sets=(

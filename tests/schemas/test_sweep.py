@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import ConfigError
-from schemas.sweep import check_sweep, is_sweep, parse_sweep, sweep_json_schema, sweep_schema_file
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.sweep import check_sweep, is_sweep, parse_sweep, sweep_json_schema, sweep_schema_file
 
 
 def minimal(**sweep: Any) -> dict[str, Any]:

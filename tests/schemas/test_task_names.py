@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from schemas.errors import ConfigError
-from schemas.task_names import RENAMED, TASKS, installed_name, require_task
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.task_names import RENAMED, TASKS, installed_name, require_task
 
 
 @pytest.mark.parametrize(

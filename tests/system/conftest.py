@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from schemas.simulator import SimulatorResult
+from isaaclab_flows.schemas.simulator import SimulatorResult
 from tests.system.studio import Studio
 
 ROOT = Path(__file__).resolve().parents[2]

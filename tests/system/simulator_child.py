@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from schemas.simulator import (
+from isaaclab_flows.schemas.simulator import (
     EVENTS,
     CheckpointEvent,
     IterationEvent,
@@ -66,7 +66,7 @@ class Child:
         (own / "order.json").write_text(job.model_dump_json())
         with (own / "simulator.txt").open("wb") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "container", str(own / "order.json")],
+                [sys.executable, "-m", "isaaclab_flows.container.simulator", str(own / "order.json")],
                 cwd=ROOT,
                 stdout=log,
                 stderr=log,

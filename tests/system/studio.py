@@ -52,7 +52,7 @@ class Studio:
 
     def cli(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Run `isaaclab-flows` in the studio's folder."""
-        return self._python("-m", "cli.main", *arguments, seconds=seconds)
+        return self._python("-m", "isaaclab_flows.cli.main", *arguments, seconds=seconds)
 
     def prefect(self, *arguments: str, seconds: float = 120) -> subprocess.CompletedProcess[str]:
         """Run `prefect` against the studio."""

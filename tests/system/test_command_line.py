@@ -28,7 +28,7 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(output: Path, *more: str) -> list[str]:
     options = ["--output", str(output), "--device", "cpu", "--set", "trainingConfig.maxIterations=14"]
     options += ["--set", "trainingConfig.numEnvs=32", "--set", "outputConfig.checkpointInterval=3"]
-    return [sys.executable, "-m", "cli.main", "run", str(CONFIG), *options, *more]
+    return [sys.executable, "-m", "isaaclab_flows.cli.main", "run", str(CONFIG), *options, *more]
 
 
 def environment(output: Path) -> dict[str, str]:

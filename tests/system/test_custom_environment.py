@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from schemas.config import VideoConfig
-from schemas.simulator import EvaluationOrder, SimulatorJob, SimulatorResult, TrainingOrder
+from isaaclab_flows.schemas.config import VideoConfig
+from isaaclab_flows.schemas.simulator import EvaluationOrder, SimulatorJob, SimulatorResult, TrainingOrder
 
 pytestmark = [pytest.mark.isaaclab, pytest.mark.timeout(2_400)]
 
@@ -57,7 +57,11 @@ def simulate(folder: Path, archive: Path, **order: Any) -> SimulatorResult:
     path.write_text(job.model_dump_json(by_alias=True))
     with (folder / "simulator.txt").open("w") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "container", str(path)], cwd=ROOT, stdout=log, stderr=log, start_new_session=True
+            [sys.executable, "-m", "isaaclab_flows.container.simulator", str(path)],
+            cwd=ROOT,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
         )
         try:
             child.wait(900)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from schemas.simulator import CheckpointEvent, EvaluationOrder, IterationEvent
+from isaaclab_flows.schemas.simulator import CheckpointEvent, EvaluationOrder, IterationEvent
 from tests.system.simulator_child import Child, curve, training
 
 pytestmark = pytest.mark.isaaclab

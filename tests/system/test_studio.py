@@ -217,7 +217,7 @@ def test_ctrl_c_ends_all_of_it(tmp_path_factory: pytest.TempPathFactory) -> None
     import signal
 
     other = Studio(tmp_path_factory.mktemp("ctrl-c"), free_port())
-    command = [sys.executable, "-m", "cli.main", "up", "--port", str(other.port)]
+    command = [sys.executable, "-m", "isaaclab_flows.cli.main", "up", "--port", str(other.port)]
     with subprocess.Popen(command, cwd=other.folder, env=other.environment(), stdout=subprocess.PIPE) as program:
         assert program.stdout is not None
         assert b"The studio is up" in program.stdout.readline(), other.logs()

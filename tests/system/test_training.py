@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from schemas.simulator import CheckpointEvent, IterationEvent, SimulatorJob, StageEvent
-from schemas.task_names import TASKS
+from isaaclab_flows.schemas.simulator import CheckpointEvent, IterationEvent, SimulatorJob, StageEvent
+from isaaclab_flows.schemas.task_names import TASKS
 from tests.system.conftest import TrainedCartpole, wait_until
 from tests.system.simulator_child import ROOT, Child, curve, newest_checkpoint, training
 

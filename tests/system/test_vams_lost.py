@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from cli.deploying import client_of
+from isaaclab_flows.cli.deploying import client_of
 from tests.system.test_vams import TRAINING
 from tests.system.vams import brief_simulator
 from tests.system.vams.world import Order, World, wait_for, world

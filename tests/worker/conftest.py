@@ -8,9 +8,9 @@ from uuid import UUID
 
 import pytest
 
+from isaaclab_flows.worker.batch_api import BatchApi
+from isaaclab_flows.worker.configuration import BatchJobConfiguration
 from tests.worker.fake_batch import FakeBatch
-from worker.batch_api import BatchApi
-from worker.configuration import BatchJobConfiguration
 
 RUN_ID = UUID("0b8f5c1e-3f6a-4a43-9d35-0a1b2c3d4e5f")
 POOL = "gpu"

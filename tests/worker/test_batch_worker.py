@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator
 import pytest
 from prefect.exceptions import InfrastructureNotFound
 
+from isaaclab_flows.worker import BatchJobConfiguration, BatchWorker
+from isaaclab_flows.worker.batch_api import BatchApi
+from isaaclab_flows.worker.clean_up import clean_up
+from isaaclab_flows.worker.diagnosis import CANCEL_REASON
+from isaaclab_flows.worker.registrar import Registrar
 from tests.worker.fake_batch import FakeBatch
-from worker import BatchJobConfiguration, BatchWorker
-from worker.batch_api import BatchApi
-from worker.clean_up import clean_up
-from worker.diagnosis import CANCEL_REASON
-from worker.registrar import Registrar
 
 pytestmark = pytest.mark.anyio
 

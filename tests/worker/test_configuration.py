@@ -10,16 +10,16 @@ from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_KEY, PREFECT_A
 from prefect.workers.base import BaseWorker
 from pydantic import ValidationError
 
-from schemas.errors import ConfigError
-from worker import BatchJobConfiguration, BatchVariables, BatchWorker
-from worker.secrets import CREDENTIALS, job_environment
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.worker import BatchJobConfiguration, BatchVariables, BatchWorker
+from isaaclab_flows.worker.secrets import CREDENTIALS, job_environment
 
 Configure = Callable[..., BatchJobConfiguration]
 
 
 def test_prefect_finds_the_worker_through_its_entry_points() -> None:
     (found,) = [entry for entry in entry_points(group="prefect.collections") if entry.name == "isaaclab_flows"]
-    assert found.value == "worker"
+    assert found.value == "isaaclab_flows.worker"
     assert BaseWorker.get_worker_class_from_type("aws-batch") is BatchWorker
 
 

@@ -10,9 +10,8 @@ from botocore.validate import ParamValidator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.worker.conftest import RUN_ID
-from worker.configuration import BatchJobConfiguration
-from worker.definitions import (
+from isaaclab_flows.worker.configuration import BatchJobConfiguration
+from isaaclab_flows.worker.definitions import (
     EVALUATE_ON_EXIT,
     definition_name,
     job_definition,
@@ -21,7 +20,8 @@ from worker.definitions import (
     overlay,
     submission,
 )
-from worker.job_run import resubmission_of, run_count_of
+from isaaclab_flows.worker.job_run import resubmission_of, run_count_of
+from tests.worker.conftest import RUN_ID
 
 Configure = Callable[..., BatchJobConfiguration]
 BATCH_MODEL = botocore.session.Session().get_service_model("batch")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from schemas.errors import (
+from isaaclab_flows.schemas.errors import (
     CancelledError,
     CannotBePlacedError,
     ConfigError,
@@ -15,8 +15,15 @@ from schemas.errors import (
     OutOfMemoryError,
     SimulatorError,
 )
-from worker.diagnosis import CANCEL_REASON, CHILD_NODE_REASON, PLACEMENT_REASON, diagnose, misfit, not_placed
-from worker.states import BatchJob
+from isaaclab_flows.worker.diagnosis import (
+    CANCEL_REASON,
+    CHILD_NODE_REASON,
+    PLACEMENT_REASON,
+    diagnose,
+    misfit,
+    not_placed,
+)
+from isaaclab_flows.worker.states import BatchJob
 
 EXITED = "Essential container in task exited"
 

@@ -9,21 +9,21 @@ from typing import Any
 import pytest
 from prefect.states import Cancelling, Pending, Running
 
-from schemas.errors import (
+from isaaclab_flows.schemas.errors import (
     CannotBePlacedError,
     ConfigError,
     InfrastructureLostError,
     OutOfMemoryError,
     SimulatorError,
 )
+from isaaclab_flows.worker.batch_api import BatchApi
+from isaaclab_flows.worker.configuration import BatchJobConfiguration
+from isaaclab_flows.worker.diagnosis import CHILD_NODE_REASON, PLACEMENT_REASON, Ending, ending_of
+from isaaclab_flows.worker.job_run import Aws, JobRun
+from isaaclab_flows.worker.logs import JobLogs
+from isaaclab_flows.worker.reporting import end_state
 from tests.worker.conftest import RUN_ID
 from tests.worker.fake_batch import FakeBatch, refused
-from worker.batch_api import BatchApi
-from worker.configuration import BatchJobConfiguration
-from worker.diagnosis import CHILD_NODE_REASON, PLACEMENT_REASON, Ending, ending_of
-from worker.job_run import Aws, JobRun
-from worker.logs import JobLogs
-from worker.reporting import end_state
 
 pytestmark = pytest.mark.anyio
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from isaaclab_flows.worker.batch_api import BatchApi
+from isaaclab_flows.worker.logs import JobLogs, LogLine, LogPosition, batches
 from tests.worker.fake_batch import FakeBatch, throttled
-from worker.batch_api import BatchApi
-from worker.logs import JobLogs, LogLine, LogPosition, batches
 
 pytestmark = pytest.mark.anyio
 

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import pytest
 
-from schemas.errors import InfrastructureLostError
+from isaaclab_flows.schemas.errors import InfrastructureLostError
+from isaaclab_flows.worker.batch_api import BatchApi
+from isaaclab_flows.worker.poller import Poller, Watch, chunks
+from isaaclab_flows.worker.states import BatchJob
 from tests.worker.fake_batch import FakeBatch, throttled
-from worker.batch_api import BatchApi
-from worker.poller import Poller, Watch, chunks
-from worker.states import BatchJob
 
 pytestmark = pytest.mark.anyio
 

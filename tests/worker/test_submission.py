@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from schemas.errors import ConfigError, InfrastructureLostError
+from isaaclab_flows.schemas.errors import ConfigError, InfrastructureLostError
+from isaaclab_flows.worker.batch_api import BatchApi, Pace
+from isaaclab_flows.worker.configuration import BatchJobConfiguration
+from isaaclab_flows.worker.definitions import job_definition, submission
+from isaaclab_flows.worker.registrar import Registrar
+from isaaclab_flows.worker.submission import submit_once
 from tests.worker.conftest import RUN_ID
 from tests.worker.fake_batch import FakeBatch, refused, throttled, timed_out
-from worker.batch_api import BatchApi, Pace
-from worker.configuration import BatchJobConfiguration
-from worker.definitions import job_definition, submission
-from worker.registrar import Registrar
-from worker.submission import submit_once
 
 pytestmark = pytest.mark.anyio
 

@@ -14,8 +14,8 @@ from moto import mock_aws
 
 import handler as bridge_lambda
 from bridge.prefect_api import PrefectApi
-from schemas.request import Request
-from tasks.answer_records import Answer
+from isaaclab_flows.schemas.request import Request
+from isaaclab_flows.tasks.vams.records import Answer
 from tests.infrastructure.prefect_stand_in import PrefectStandIn, prefect_stand_in
 from tests.infrastructure.vams_event import EXECUTION, TOKEN
 

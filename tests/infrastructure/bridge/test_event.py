@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bridge.errors import HopelessError
 from bridge.event import kind_of, read_event, token_of
-from schemas.request import Request
+from isaaclab_flows.schemas.request import Request
 from tests.infrastructure.vams_event import EXECUTION, TOKEN, vams_event
 
 CALLBACK = {"taskToken": TOKEN, "documentUri": "s3://requests/r/x/request.json", "attempt": 1, "receivedAt": 1.5}

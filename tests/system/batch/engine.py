@@ -22,7 +22,7 @@ def docker(*arguments: str, seconds: float = 120) -> Answer:
     return subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False, timeout=seconds)
 
 
-def build(target: str | None, tag: str, file: str = "container/Dockerfile", **arguments: str) -> Answer:
+def build(target: str | None, tag: str, file: str = "container/image/Dockerfile", **arguments: str) -> Answer:
     given = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
     given += ["--target", target] if target else []
     return subprocess.run(

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from schemas.job import Job
-from schemas.simulator import SimulatorEvent
-from tasks.attempts import run_attempts
-from tasks.job_folder import folder_of
+from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.simulator import SimulatorEvent
+from isaaclab_flows.tasks.job.folder import folder_of
+from isaaclab_flows.tasks.simulator.attempts import run_attempts
 
 
 def show(event: SimulatorEvent | str) -> None:

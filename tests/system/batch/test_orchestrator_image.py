@@ -46,7 +46,7 @@ def test_the_orchestrators_image_makes_pools_and_deployments_again_and_again(
     )
     mounted = ("--network=host", f"--volume={sys.prefix}:/opt/venv:ro")
     for _ in range(2):
-        words = ("python", "-m", "cli.main", "deploy", "--target", "batch")
+        words = ("python", "-m", "isaaclab_flows.cli.main", "deploy", "--target", "batch")
         answer = docker("run", "--rm", *mounted, *environment, tag, *words)
         assert answer.returncode == 0, answer.stdout + answer.stderr
     deployments = {d.name: d.work_pool_name for d in client.read_deployments()}

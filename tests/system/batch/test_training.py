@@ -16,13 +16,13 @@ from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling
 
-from flows.execute import execute
-from schemas.config import check_config
-from schemas.job import Job
-from schemas.request import Request, new_job_id
-from schemas.simulator import SimulatorResult
-from tasks.resolve import resolve
-from tasks.staging import hand_over, load_outcome
+from isaaclab_flows.flows.execute import execute
+from isaaclab_flows.schemas.config import check_config
+from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.request import Request, new_job_id
+from isaaclab_flows.schemas.simulator import SimulatorResult
+from isaaclab_flows.tasks.job.hand_over import hand_over, load_outcome
+from isaaclab_flows.tasks.request.resolve import resolve
 from tests.system.batch.engine import container_of, docker, wait_for_state, wait_while_running
 from tests.system.conftest import ROOT, wait_until
 
@@ -61,7 +61,7 @@ def train_in_batch(
     deployment = client.create_deployment(
         flow_id=client.create_flow(execute),
         name="isaaclab-execute",
-        entrypoint="flows.execute.execute",
+        entrypoint="isaaclab_flows.flows.execute.execute",
         work_pool_name=pool,
         job_variables={
             "image": image,
@@ -187,7 +187,7 @@ def test_two_nodes_train_together_and_the_main_node_writes(
     # Unlike Batch, moto tells a node neither its number nor, on the network that is shared here, the main node's
     # address, for which it sets an empty one: `env` puts it right inside the container.
     address = "AWS_BATCH_JOB_MAIN_NODE_PRIVATE_IPV4_ADDRESS=127.0.0.1"
-    join = ("env", address, "python", "-m", "container.entry_point", "join")
+    join = ("env", address, "python", "-m", "isaaclab_flows.container.start.entry_point", "join")
     told = {
         "AWS_BATCH_JOB_ID": "two-nodes",
         "AWS_BATCH_JOB_NUM_NODES": "2",

@@ -1,6 +1,7 @@
 """Speaks the simulator's contract without simulating: one checkpoint, and a wait while the file `hold` is there.
 
-Made executable by its test, and given as ``ISAACLAB_FLOWS_SIMULATOR_PYTHON``; called as ``… -m container order.json``.
+Made executable by its test, and given as ``ISAACLAB_FLOWS_SIMULATOR_PYTHON``;
+called as ``… -m isaaclab_flows.container.simulator order.json``.
 """
 
 from __future__ import annotations

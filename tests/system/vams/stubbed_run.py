@@ -21,19 +21,21 @@ from uuid import UUID
 import botocore.client
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
-import flows.close
-import flows.handle_error
-import flows.open
-import flows.pipeline
-from schemas.job import Job
-from schemas.outcome import Outcome, TrainingSummary
-from tasks import vams
-from tasks.files import write_whole
-from tasks.job_folder import folder_of, lease
-from tasks.outputs import Mirror, inventory
-from tasks.request_document import read_request
-from tasks.staging import save_outcome, take_over
-from tasks.storage import storage_at
+import isaaclab_flows.flows.close
+import isaaclab_flows.flows.handle_error
+import isaaclab_flows.flows.open
+import isaaclab_flows.flows.pipeline
+from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.outcome import Outcome, TrainingSummary
+from isaaclab_flows.tasks.job.folder import folder_of
+from isaaclab_flows.tasks.job.hand_over import save_outcome, take_over
+from isaaclab_flows.tasks.job.lease import lease
+from isaaclab_flows.tasks.request.document import read_request
+from isaaclab_flows.tasks.results.publisher import Mirror
+from isaaclab_flows.tasks.results.tree import inventory
+from isaaclab_flows.tasks.storage import storage_at
+from isaaclab_flows.tasks.storage.files import write_whole
+from isaaclab_flows.tasks.vams import callback as vams
 
 PICTURE = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763f8cfc000000301"
@@ -64,7 +66,7 @@ class Plan:
 def run_pipeline(request_uri: str, plan: Plan, environment: dict[str, str], log: str) -> None:
     """Run the pipeline's body; the process ends as the plan says."""
     with _process(plan, environment, log):
-        flows.pipeline.orchestrate(read_request(request_uri))
+        isaaclab_flows.flows.pipeline.orchestrate(read_request(request_uri))
 
 
 def run_handler(request_uri: str, tags: list[str], plan: Plan, environment: dict[str, str], log: str) -> None:
@@ -79,8 +81,8 @@ def run_handler(request_uri: str, tags: list[str], plan: Plan, environment: dict
         state=Crashed(message="killed"),
     )
     with _process(plan, environment, log):
-        flows.handle_error.find_run = lambda _: run  # type: ignore[assignment,return-value]
-        flows.handle_error.handle_error.fn(str(run.id))
+        isaaclab_flows.flows.handle_error.find_run = lambda _: run  # type: ignore[assignment,return-value]
+        isaaclab_flows.flows.handle_error.handle_error.fn(str(run.id))
 
 
 def execute(job_uri: str) -> Outcome:
@@ -135,16 +137,16 @@ def _process(plan: Plan, environment: dict[str, str], log: str) -> Iterator[None
     os.dup2(output.fileno(), sys.stderr.fileno())
     logging.basicConfig(stream=output, level=logging.INFO, force=True)
     logger = logging.getLogger("flows")
-    for module in (flows.open, flows.close, flows.handle_error):
+    for module in (isaaclab_flows.flows.open, isaaclab_flows.flows.close, isaaclab_flows.flows.handle_error):
         module.get_run_logger = lambda: logger  # type: ignore[attr-defined]
-    flows.pipeline.open_job = flows.open.open_job.fn  # type: ignore[assignment]
-    flows.pipeline.close = flows.close.close.fn  # type: ignore[assignment]
-    flows.pipeline.execute = execute  # type: ignore[assignment]
-    flows.pipeline.runtime = SimpleNamespace(  # type: ignore[assignment]
+    isaaclab_flows.flows.pipeline.open_job = isaaclab_flows.flows.open.open_job.fn  # type: ignore[assignment]
+    isaaclab_flows.flows.pipeline.close = isaaclab_flows.flows.close.close.fn  # type: ignore[assignment]
+    isaaclab_flows.flows.pipeline.execute = execute  # type: ignore[assignment]
+    isaaclab_flows.flows.pipeline.runtime = SimpleNamespace(  # type: ignore[assignment]
         flow_run=SimpleNamespace(id=UUID(int=1), ui_url="http://prefect/runs/flow-run/1")
     )
-    flows.handle_error.keep_saved = flows.handle_error.keep_saved.fn  # type: ignore[assignment]
-    flows.handle_error.end_live_children = lambda *_, **__: []  # type: ignore[assignment]
+    isaaclab_flows.flows.handle_error.keep_saved = isaaclab_flows.flows.handle_error.keep_saved.fn  # type: ignore[assignment]
+    isaaclab_flows.flows.handle_error.end_live_children = lambda *_, **__: []  # type: ignore[assignment]
     vams.RETRY_SECONDS = 0.05
     newest = vams.newest_callback
     vams.newest_callback = lambda callback: newest(callback).model_copy(update={"heartbeat_seconds": 0.5})

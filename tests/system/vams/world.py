@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import boto3
 
-from cli.deploying import client_of, deploy_all
+from isaaclab_flows.cli.deploying import client_of, deploy_all
 from tests.infrastructure.vams_event import vams_event
 from tests.system.vams.lambda_process import LambdaProcess
 from tests.system.vams.step_functions import Execution, StepFunctions, step_functions

@@ -1,0 +1,112 @@
+"""What every reinforcement-learning library offers here: training, loading a policy, and a network to export."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+    from isaaclab_flows.container.simulator.session import Session
+    from isaaclab_flows.schemas.simulator import SimulatorJob
+
+Observations = Mapping[str, "torch.Tensor"]
+"""Isaac Lab's observations by group, each (environments, …), as ``env.reset`` and ``env.step`` return them."""
+
+
+class Policy(Protocol):
+    """A deterministic policy: the mean action, never a sample."""
+
+    def act(self, observations: Observations) -> torch.Tensor:
+        """Return the actions (environments, actions) to give to ``env.step``, clipped as in training."""
+
+    def reset(self, dones: torch.Tensor | None = None) -> None:
+        """Forget the memory of environments whose episode ended.
+
+        Args:
+            dones: (environments,) booleans; None forgets that of all.
+        """
+
+
+class ExportablePolicy(Policy, Protocol):
+    """A policy that may be written down as one network."""
+
+    def network(self) -> Network:
+        """Return the policy as one network.
+
+        Raises:
+            NotImplementedError: This kind of policy is not one function of one vector; the message says which it is.
+        """
+
+
+@dataclass(frozen=True)
+class Network:
+    """A policy as one network, normaliser and clipping included."""
+
+    module: torch.nn.Module
+    """Maps observations (batch, size) to the actions (batch, actions) of :meth:`Policy.act`; on the CPU."""
+    flatten: Callable[[Observations], torch.Tensor]
+    """Lays the observations of :meth:`Policy.act` side by side: (batch, size)."""
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """How far a training came."""
+
+    iterations: int
+    """Iterations complete over all attempts."""
+    last_checkpoint: Path | None
+    stopped: bool
+    """It ended early because somebody asked."""
+
+
+class Library(ABC):
+    """One reinforcement-learning library. Implementations hold no state."""
+
+    name: ClassVar[str]
+    """As configurations name it."""
+    distribution: ClassVar[str]
+    """The installed package whose version is recorded."""
+    distributed_on_cpu: ClassVar[bool] = False
+    """Whether several processes can train together without GPUs."""
+
+    @property
+    def agent_entry_point(self) -> str:
+        """Key of the agent's configuration in the task registry."""
+        return f"{self.name}_cfg_entry_point"
+
+    def backend_flags(self) -> AbstractContextManager[object]:
+        """Set torch's global flags as Isaac Lab's entry point of this library does, while the context lasts."""
+        return nullcontext()
+
+    @abstractmethod
+    def configure(self, agent_cfg: Any, job: SimulatorJob, *, device: str, rank: int) -> Any:
+        """Return the agent's configuration with the job's seed, device and lengths.
+
+        Args:
+            agent_cfg: As the registry and the job's overrides give it.
+            job: The order.
+            device: ``cpu`` or ``cuda:N``, the simulation's.
+            rank: This process among the distributed ones.
+        """
+
+    @abstractmethod
+    def train(self, session: Session) -> TrainingReport:
+        """Train as ``session.job.training`` orders, writing events, metrics and checkpoints.
+
+        Raises:
+            CheckpointError: The checkpoint to resume from does not fit.
+        """
+
+    @abstractmethod
+    def load_policy(self, session: Session, checkpoint: Path) -> ExportablePolicy:
+        """Load a checkpoint's policy onto the session's device; the session's environment is not stepped or reset.
+
+        Raises:
+            CheckpointError: Torn, or of another task, library or network shape.
+        """

@@ -1,0 +1,1 @@
+"""Train and evaluate robot policies with NVIDIA Isaac Lab."""

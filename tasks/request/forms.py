@@ -1,0 +1,52 @@
+"""Requests made of forms, and the names of the runs that forms start."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect.runtime import flow_run
+
+from isaaclab_flows.schemas.config import Kind
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.forms import Places
+from isaaclab_flows.schemas.request import Request, new_job_id
+from isaaclab_flows.schemas.settings import settings
+
+
+def form_request(kind: Kind, config: dict[str, Any], places: Places, device: str) -> Request:
+    """Return the request that a form stands for.
+
+    The job's id is the flow run's where the form names none: a retry of the run is then the same job and goes on from
+    the job's folder, while a run with changed parameters is another job.
+
+    Args:
+        kind: Training or evaluation.
+        config: The configuration, as a file would write it.
+        places: The form's places.
+        device: `auto`, `cpu` or `cuda`.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise ConfigError(f"'device' is '{device}'", where="device", remedy="Allowed: 'auto', 'cpu', 'cuda'.")
+    return Request(
+        job_id=places.job_id or flow_run.id or new_job_id(),
+        kind=kind,
+        source="ui",
+        config=config,
+        asset_uri=absolute(places.asset_uri) if places.asset_uri else absolute("."),
+        output_uri=absolute(places.output_uri or settings().outputs),
+        device=None if device == "auto" else device,
+    )
+
+
+def absolute(place: str) -> str:
+    """Return an s3:// URI as it is, and a path as an absolute one."""
+    return place if place.startswith("s3://") else str(Path(place).expanduser().absolute())
+
+
+def run_name() -> str:
+    """Name the flow run that is about to start: task, library and its id's first eight characters."""
+    parameters = flow_run.parameters or {}
+    custom = parameters.get("custom_environment")
+    task = getattr(custom, "task", None) or parameters.get("task")
+    return " · ".join(str(part) for part in (task, parameters.get("library"), (flow_run.id or "")[:8]) if part)

@@ -1,0 +1,44 @@
+"""Reads a sweep's configuration from where it lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from isaaclab_flows.schemas.config import asset_root_of
+from isaaclab_flows.schemas.request import Request
+from isaaclab_flows.schemas.sweep import SweepConfig, parse_sweep
+from isaaclab_flows.tasks.storage import storage_at
+from isaaclab_flows.tasks.storage.base import is_s3, split_s3, split_uri
+
+SWEEP_SUFFIX = "-sweep-config.json"
+
+
+def is_sweep_request(request: Request) -> bool:
+    """Say whether a request's configuration is a sweep's, by its name."""
+    return request.config_uri is not None and request.config_uri.endswith(SWEEP_SUFFIX)
+
+
+def read_sweep(
+    config_uri: str, asset_uri: str | None, *, defaults: Mapping[str, Any] | None = None
+) -> tuple[SweepConfig, str]:
+    """Return a sweep's configuration, and the asset's root that its relative paths resolve against.
+
+    Args:
+        config_uri: Absolute path or s3:// URI of the file.
+        asset_uri: The root, where it is known; by default the folder above the file's own folder.
+        defaults: Values beneath the file.
+
+    Raises:
+        ConfigError: The configuration is wrong.
+        InputMissingError: There is no such file.
+    """
+    folder, name = split_uri(config_uri)
+    config = parse_sweep(storage_at(folder).read(name), source=config_uri, defaults=defaults)
+    if asset_uri:
+        return config, asset_uri
+    if is_s3(config_uri):
+        bucket, key = split_s3(config_uri)
+        root = asset_root_of(key)
+        return config, f"s3://{bucket}/{root}" if root != "." else f"s3://{bucket}"
+    return config, asset_root_of(config_uri)

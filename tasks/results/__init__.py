@@ -1,0 +1,1 @@
+"""What a job leaves: the publishable tree, metrics, pictures, summaries, and their publication."""

@@ -1,0 +1,80 @@
+"""The machine that simulates: whether it has a GPU, and which device a job gets."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import subprocess
+
+from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.settings import settings
+
+
+@functools.lru_cache(maxsize=1)
+def gpus() -> tuple[str, ...]:
+    """Return the names of this machine's NVIDIA GPUs, empty where there are none or their driver does not answer."""
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(line.strip() for line in answer.stdout.splitlines() if line.strip()) if answer.returncode == 0 else ()
+
+
+def device_of(job: Job) -> str:
+    """Return `cpu` or `cuda` for a job on this machine.
+
+    Raises:
+        ConfigError: A GPU was asked for by name and there is none, or there are fewer than the job has processes.
+    """
+    wanted = job.config.compute_config.gpus_per_node
+    if job.device != "cpu" and gpus() and len(gpus()) < wanted:
+        raise ConfigError(
+            f"computeConfig.gpusPerNode is {wanted}, but this machine has {len(gpus())}: {', '.join(gpus())}",
+            where="computeConfig.gpusPerNode",
+            remedy=f"Set it to {len(gpus())} or less, or run on a larger machine.",
+        )
+    if job.device == "auto":
+        return "cuda" if gpus() else "cpu"
+    if job.device == "cuda" and not gpus():
+        raise ConfigError(
+            "'device' is 'cuda', but this machine has no NVIDIA GPU that answers",
+            where="device",
+            remedy="Use `--device cpu`, or run it on a machine with a GPU.",
+        )
+    return job.device
+
+
+def require_simulator() -> None:
+    """Check that a simulator can be started here at all.
+
+    Raises:
+        ConfigError: Isaac Lab is not installed for the Python that would start it.
+    """
+    if settings().simulator_python is None and importlib.util.find_spec("isaaclab") is None:
+        raise ConfigError(
+            "Isaac Lab is not installed here",
+            where="ISAACLAB_FLOWS_SIMULATOR_PYTHON",
+            remedy="Install the extra: `pip install isaaclab-flows[isaaclab]`, or name the Python that has it.",
+        )
+
+
+OFFLINE_TASKS = ("Isaac-Cartpole", "Isaac-Ant", "Isaac-Humanoid")
+"""Beginnings of the tasks whose robot files can be made from Newton's wheel, without NVIDIA's asset server."""
+
+
+def availability(task: str) -> str:
+    """Say in a few words whether a task can run on this machine now."""
+    if settings().simulator_python is None and importlib.util.find_spec("isaaclab") is None:
+        return "no: Isaac Lab is not installed"
+    if settings().asset_root is not None:
+        return "yes, if the asset root has its files"
+    if task.startswith(OFFLINE_TASKS):
+        return "yes, also offline"
+    return "needs NVIDIA's asset server"

@@ -1,0 +1,189 @@
+"""Supervises the simulator: starts it, follows its events, ends it, and turns every way it can die into an error.
+
+The simulator is a child process with a job file (schemas/simulator.py). Its exit code says nothing; its result file,
+its log and the artifacts do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import ValidationError
+
+import isaaclab_flows
+from isaaclab_flows.schemas.errors import (
+    FlowsError,
+    LimitReachedError,
+    SimulatorError,
+    SimulatorHungError,
+)
+from isaaclab_flows.schemas.settings import settings
+from isaaclab_flows.schemas.simulator import SimulatorEvent, SimulatorJob, SimulatorResult
+from isaaclab_flows.tasks.job.events import EventTail
+from isaaclab_flows.tasks.job.folder import Attempt
+from isaaclab_flows.tasks.simulator.death import died, hinted, log_tail, oom_kills
+from isaaclab_flows.tasks.simulator.processes import Layout, Together, simulator_python, simulator_words
+from isaaclab_flows.tasks.storage.files import write_whole
+
+POLL_SECONDS = 0.2
+
+
+@dataclass
+class Limits:
+    """Bounds of one attempt, on the monotonic clock.
+
+    Args:
+        hang_seconds: Longest silence.
+        seconds: Longest run; None has no end.
+        stop_grace_seconds: From SIGTERM to SIGKILL.
+    """
+
+    hang_seconds: float = field(default_factory=lambda: settings().hang_seconds)
+    seconds: float | None = None
+    stop_grace_seconds: float = field(default_factory=lambda: settings().stop_grace_seconds)
+
+
+class Simulator:
+    """One simulation, from its start. Its process, or torchrun with the processes of a distributed one, is its child.
+
+    Args:
+        attempt: Where its files lie.
+        order: What to do.
+        layout: How many processes do it; one by default.
+
+    Raises:
+        ConfigError: The layout asks for more nodes than there are.
+    """
+
+    def __init__(self, attempt: Attempt, order: SimulatorJob, *, layout: Layout | None = None) -> None:
+        self.attempt = attempt
+        self._oom_before = oom_kills()
+        self._together = Together(layout, attempt) if layout is not None and layout.distributed else None
+        # Before anybody looks for it: a shared file system may hide a new file from those who looked too early.
+        write_whole(attempt.order_file, order.model_dump_json(indent=2).encode())
+        words = self._together.command() if self._together else command(attempt)
+        with attempt.log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=attempt.folder,
+                env=child_environment(),
+                # A session of its own: Ctrl-C in the terminal reaches the supervisor, which ends the child in order.
+                start_new_session=True,
+            )
+
+    def run(self, *, on_event: Callable[[SimulatorEvent], None], limits: Limits | None = None) -> SimulatorResult:
+        """Supervise until the end. Whatever ends this call ends the child first.
+
+        Args:
+            on_event: Called with each event, in order.
+            limits: Bounds; the settings' by default.
+
+        Raises:
+            SimulatorError: It failed, hung, was killed, or ended without a result; details hold its log's last lines.
+            LimitReachedError: It ran longer than it may.
+        """
+        limits = limits or Limits()
+        try:
+            self._follow(on_event, limits)
+        except BaseException:
+            self.stop(limits.stop_grace_seconds)
+            for event in self._drain():
+                on_event(event)
+            raise
+        return self._judge()
+
+    def stop(self, grace_seconds: float | None = None) -> None:
+        """End the child: SIGTERM, so that it saves; SIGKILL to its whole group after the grace."""
+        if self._process.poll() is None:
+            self._signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(settings().stop_grace_seconds if grace_seconds is None else grace_seconds)
+        self._signal(signal.SIGKILL)
+        self._process.wait()
+
+    def _signal(self, number: int) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, number)
+
+    def _follow(self, on_event: Callable[[SimulatorEvent], None], limits: Limits) -> None:
+        self._tail = EventTail(self.attempt.progress_file)
+        started = heard = time.monotonic()
+        while True:
+            ended = self._process.poll() is not None
+            events = list(self._drain())
+            for event in events:
+                on_event(event)
+            if ended:
+                return
+            if self._together is not None:
+                self._together.require_complete()
+            now = time.monotonic()
+            if events:
+                heard = now
+            if now - heard > limits.hang_seconds:
+                raise SimulatorHungError(
+                    f"The simulator reported nothing for {now - heard:.0f} s",
+                    where=str(self.attempt.log_file),
+                    remedy="Run the job again: it goes on from its last checkpoint. A task that is slow to compile"
+                    " needs a larger ISAACLAB_FLOWS_HANG_SECONDS.",
+                    details=log_tail(self.attempt.log_file),
+                )
+            if limits.seconds is not None and now - started > limits.seconds:
+                raise LimitReachedError(
+                    f"The job ran for {now - started:.0f} s, its time limit",
+                    where="computeConfig.timeoutMinutes",
+                    remedy="Raise computeConfig.timeoutMinutes and run it again: it goes on from its last checkpoint.",
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _drain(self) -> Iterator[SimulatorEvent]:
+        yield from self._tail.new()
+
+    def _judge(self) -> SimulatorResult:
+        """Turn what the ended child left into a result or an error."""
+        code = self._process.returncode
+        self._signal(signal.SIGKILL)  # helpers that outlive it hold the GPU
+        tail = log_tail(self.attempt.log_file)
+        where = str(self.attempt.log_file)
+        try:
+            result = SimulatorResult.model_validate_json(self.attempt.result_file.read_bytes())
+        except FileNotFoundError:
+            raise died(code, tail, where=where, oom_killed=oom_kills() > self._oom_before) from None
+        except ValidationError as error:
+            raise SimulatorError(
+                "The simulator's result cannot be read", where=where, remedy="Run the job again.", details=str(error)
+            ) from error
+        if result.status == "failed":
+            failure = result.error.to_error() if result.error else SimulatorError("The simulator failed", where=where)
+            if type(failure) is FlowsError or type(failure) is SimulatorError:
+                failure = hinted(failure, tail)
+            failure.details = failure.details or tail
+            raise failure
+        return result
+
+
+def command(attempt: Attempt) -> list[str]:
+    """Return the child's command line."""
+    return [simulator_python(), *simulator_words(attempt)]
+
+
+def child_environment() -> dict[str, str]:
+    """Return the child's environment: ours, less what is secret or Prefect's, plus where the project lies."""
+    project = str(Path(isaaclab_flows.__file__).parents[1])
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PREFECT_", "AWS_SECRET", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY"))
+    }
+    path = os.pathsep.join(part for part in (project, kept.get("PYTHONPATH", "")) if part)
+    return kept | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}

@@ -1,0 +1,1 @@
+"""Pure functions from episodes to statements: intervals, comparisons, rankings."""

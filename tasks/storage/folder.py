@@ -1,0 +1,92 @@
+"""A local or mounted folder as storage."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from isaaclab_flows.schemas.errors import StorageError
+from isaaclab_flows.tasks.storage.files import renamed_into
+
+if TYPE_CHECKING:
+    pass
+from isaaclab_flows.tasks.storage.base import StoredFile, join_uri, missing
+
+
+@dataclass(frozen=True)
+class FolderStorage:
+    """A local (or mounted) folder; it is made when something is first written."""
+
+    root: Path
+
+    @property
+    def uri(self) -> str:
+        """The folder's path."""
+        return str(self.root)
+
+    def _at(self, path: str) -> Path:
+        target = (self.root / path).resolve()
+        if not target.is_relative_to(self.root.resolve()):
+            raise StorageError(
+                f"The path '{path}' leads out of its folder", where=self.uri, remedy="Use a path below it."
+            )
+        return target
+
+    def files(self, below: str = "") -> Iterator[StoredFile]:
+        """Yield every regular file below a path."""
+        start = self._at(below)
+        for folder, _, names in os.walk(start):
+            for name in names:
+                found = Path(folder) / name
+                try:
+                    info = found.stat()
+                except FileNotFoundError:
+                    continue  # it went away while we walked
+                yield StoredFile(found.relative_to(self.root.resolve()).as_posix(), info.st_size, info.st_mtime)
+
+    def read(self, path: str) -> bytes:
+        """Return a file's content."""
+        try:
+            return self._at(path).read_bytes()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise missing(join_uri(self.uri, path)) from error
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write by rename."""
+        target = self._at(path)
+        with renamed_into(target) as partial:
+            partial.write_bytes(content)
+
+    def download(self, path: str, target: Path) -> None:
+        """Copy by rename."""
+        try:
+            with renamed_into(target) as partial:
+                shutil.copyfile(self._at(path), partial)
+        except (FileNotFoundError, IsADirectoryError) as error:
+            raise missing(join_uri(self.uri, path)) from error
+
+    def upload(self, source: Path, path: str) -> None:
+        """Copy by rename and compare sizes."""
+        target = self._at(path)
+        with renamed_into(target) as partial:
+            shutil.copyfile(source, partial)
+            if partial.stat().st_size != source.stat().st_size:
+                raise StorageError(
+                    f"'{source.name}' changed while it was copied", where=str(target), remedy="Run it again."
+                )
+
+    def stat(self, path: str) -> StoredFile | None:
+        """Return size and time of a regular file."""
+        target = self._at(path)
+        if not target.is_file():
+            return None
+        info = target.stat()
+        return StoredFile(path, info.st_size, info.st_mtime)
+
+    def delete(self, path: str) -> None:
+        """Remove a file."""
+        self._at(path).unlink(missing_ok=True)

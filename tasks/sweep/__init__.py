@@ -1,0 +1,1 @@
+"""Evaluation sweeps: planned, evaluated in groups, kept as a table, ranked, drawn and reported."""
