@@ -59,7 +59,8 @@ def test_a_holder_may_take_its_own_folder_again_and_keeps_it_until_the_first_lea
 
 def test_a_holder_that_was_killed_here_is_gone_at_once(folder: JobFolder) -> None:
     script = (
-        "import os, sys; from pathlib import Path; from isaaclab_flows.tasks.job.folder import JobFolder; from isaaclab_flows.tasks.job.lease import lease\n"
+        "import os, sys; from pathlib import Path; from isaaclab_flows.tasks.job.folder import JobFolder\n"
+        "from isaaclab_flows.tasks.job.lease import lease\n"
         "with lease(JobFolder(Path(sys.argv[1]))): os.kill(os.getpid(), 9)"
     )
     subprocess.run([sys.executable, "-c", script, str(folder.path)], check=False)
