@@ -1,0 +1,85 @@
+"""rsl_rl: checkpoints ``model_<iteration>.pt``."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from isaaclab_rl.entrypoints.common import scoped_torch_backend_flags
+from isaaclab_rl.rsl_rl import RslRlVecEnvWrapper, check_rsl_rl_version, handle_deprecated_rsl_rl_cfg
+
+from isaaclab_flows.container.simulator.checkpoints import first_iteration, fitting, load_untrusted
+from isaaclab_flows.container.simulator.libraries.base import ExportablePolicy, Library, TrainingReport
+from isaaclab_flows.container.simulator.libraries.rsl_rl.policy import RslRlPolicy
+from isaaclab_flows.container.simulator.libraries.rsl_rl.runners import RUNNERS
+from isaaclab_flows.container.simulator.progress import Progress
+
+if TYPE_CHECKING:
+    from isaaclab_flows.container.simulator.session import Session
+    from isaaclab_flows.schemas.simulator import SimulatorJob
+
+
+class RslRl(Library):
+    """rsl_rl's PPO and distillation, driven by its own runners."""
+
+    name = "rsl_rl"
+    distribution = "rsl-rl-lib"
+    distributed_on_cpu = True
+
+    def backend_flags(self) -> AbstractContextManager[object]:
+        """Allow TF32 and autotuned convolutions, as Isaac Lab's rsl_rl entry point does."""
+        flags: AbstractContextManager[object] = scoped_torch_backend_flags(
+            cuda_matmul_allow_tf32=True, cudnn_allow_tf32=True, cudnn_deterministic=False, cudnn_benchmark=True
+        )
+        return flags
+
+    def configure(self, agent_cfg: Any, job: SimulatorJob, *, device: str, rank: int) -> Any:
+        """Set device and seed; the lengths are the runner's business."""
+        agent_cfg = handle_deprecated_rsl_rl_cfg(agent_cfg, check_rsl_rl_version())
+        agent_cfg.device = device
+        agent_cfg.seed = job.seed + rank
+        if job.training is not None:
+            agent_cfg.max_iterations = job.training.max_iterations
+            agent_cfg.save_interval = job.training.checkpoint_interval
+        return agent_cfg
+
+    def train(self, session: Session) -> TrainingReport:
+        """Train with rsl_rl's runner, from the checkpoint's next iteration where there is one."""
+        assert session.job.training is not None
+        order = session.job.training
+        progress = Progress(session)
+        runner = _runner(session, log_dir=str(progress.checkpoints))
+        runner.report_to(progress)
+        resume = Path(order.resume_checkpoint) if order.resume_checkpoint else None
+        first = first_iteration(_resume(runner, resume, session), session.job, resume) if resume else 0
+        count = progress.begin(first, resumed_from=resume)
+        if count:
+            runner.run(first, count, random_start=session.agent_cfg.init_at_random_ep_len)
+        return progress.report()
+
+    def load_policy(self, session: Session, checkpoint: Path) -> ExportablePolicy:
+        """Load the actor, or the student of a distillation; its distribution's mean is the action."""
+        return RslRlPolicy(session, checkpoint)
+
+
+def _runner(session: Session, *, log_dir: str) -> Any:
+    from isaaclab.utils import to_dict
+
+    wrapped = RslRlVecEnvWrapper(session.env, clip_actions=session.agent_cfg.clip_actions)
+    runner = RUNNERS[session.agent_cfg.class_name]
+    return runner(wrapped, to_dict(session.agent_cfg), log_dir=log_dir, device=session.device)
+
+
+def _resume(runner: Any, checkpoint: Path, session: Session) -> int:
+    """Load everything that a checkpoint has; return how many iterations it has behind it."""
+    state = load_untrusted(checkpoint, device=session.device)
+    with fitting(checkpoint, task=session.job.task, library="rsl_rl"):
+        runner.alg.load(state, None, True)
+        done = int(state["iter"]) + 1
+    infos = state.get("infos") or {}
+    runner.logger.tot_timesteps = infos.get("total_timesteps", 0)
+    runner.logger.tot_time = infos.get("total_time", 0)
+    if hasattr(session.env.unwrapped, "common_step_counter"):
+        session.env.unwrapped.common_step_counter = infos.get("common_step_counter", 0)
+    return done

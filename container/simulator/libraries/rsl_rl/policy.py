@@ -1,0 +1,83 @@
+"""A policy that rsl_rl trained: an actor alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium
+import torch
+from rsl_rl.models import MLPModel
+from rsl_rl.utils import resolve_class, resolve_obs_groups
+from tensordict import TensorDict
+
+from isaaclab_flows.container.simulator.checkpoints import fitting, load_untrusted
+from isaaclab_flows.container.simulator.libraries.base import Network, Observations
+
+if TYPE_CHECKING:
+    from isaaclab_flows.container.simulator.session import Session
+
+
+class RslRlPolicy:
+    """An actor alone: no critic, no storage."""
+
+    def __init__(self, session: Session, checkpoint: Path) -> None:
+        from isaaclab.utils import to_dict
+
+        part = "actor" if session.agent_cfg.class_name == "OnPolicyRunner" else "student"
+        config = to_dict(session.agent_cfg)
+        environment = session.env.unwrapped
+        spaces = environment.single_observation_space.spaces
+        example = TensorDict(
+            {group: torch.zeros(1, *space.shape, device=session.device) for group, space in spaces.items()},
+            batch_size=[1],
+        )
+        groups = resolve_obs_groups(example, config["obs_groups"], [part])
+        actor_class, actor_config = resolve_class(config[part])
+        self._actor = actor_class(example, groups, part, _action_size(environment), **actor_config)
+        self._actor.to(session.device).eval()
+        self._clip: float | None = session.agent_cfg.clip_actions
+        state = load_untrusted(checkpoint, device=session.device)
+        with fitting(checkpoint, task=session.job.task, library="rsl_rl"):
+            self._actor.load_state_dict(state[f"{part}_state_dict"])
+
+    def act(self, observations: Observations) -> torch.Tensor:
+        """Return the mean actions."""
+        count = next(iter(observations.values())).shape[0]
+        with torch.inference_mode():
+            actions: torch.Tensor = self._actor(TensorDict(dict(observations), batch_size=[count]))
+        return actions if self._clip is None else actions.clamp(-self._clip, self._clip)
+
+    def reset(self, dones: torch.Tensor | None = None) -> None:
+        """Forget a recurrent actor's hidden state."""
+        self._actor.reset(dones)
+
+    def network(self) -> Network:
+        """Return the actor as rsl_rl exports it, normaliser included."""
+        if type(self._actor) is not MLPModel:
+            raise NotImplementedError(f"a {type(self._actor).__name__} takes more than one vector of observations")
+        groups = self._actor.obs_groups
+        return Network(
+            module=_Clipped(self._actor.as_jit(), self._clip).cpu().eval(),
+            flatten=lambda observations: torch.cat([observations[group] for group in groups], dim=-1),
+        )
+
+
+class _Clipped(torch.nn.Module):  # type: ignore[misc]
+    """An exported actor with the clipping that the environment's wrapper does in training."""
+
+    def __init__(self, actor: torch.nn.Module, clip: float | None) -> None:
+        super().__init__()
+        self.actor = actor
+        self.clip = clip
+
+    def forward(self, observations: torch.Tensor) -> torch.Tensor:
+        """Map observations (batch, size) to actions (batch, actions)."""
+        actions: torch.Tensor = self.actor(observations)
+        return actions if self.clip is None else actions.clamp(-self.clip, self.clip)
+
+
+def _action_size(environment: Any) -> int:
+    if hasattr(environment, "action_manager"):
+        return int(environment.action_manager.total_action_dim)
+    return int(gymnasium.spaces.flatdim(environment.single_action_space))
