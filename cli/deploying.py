@@ -14,15 +14,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import isaaclab_flows
 from isaaclab_flows.cli.console import say
 from isaaclab_flows.schemas.errors import ConfigError, FlowsError
+from isaaclab_flows.schemas.names import EXECUTE, GPU_POOL, ORCHESTRATOR_POOL, SIMULATOR_POOL
 from isaaclab_flows.schemas.settings import settings
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
 
-ORCHESTRATOR_POOL = "isaaclab-orchestrator"
-SIMULATOR_POOL = "isaaclab-simulator"
-GPU_POOL = "isaaclab-gpu"
-EXECUTE_DEPLOYMENT = "execute/isaaclab-execute"
 Target = Literal["local", "batch"]
 
 # A run that reports nothing for so long is lost: its process or its machine is gone. Flow runs report every 30 s.
@@ -113,7 +110,7 @@ def for_target(description: dict[str, Any], target: Target) -> dict[str, Any]:
     batch = description.get("definitions", {}).get("batch", {})
     deployments = []
     for entry in description["deployments"]:
-        if target == "batch" and entry["name"] == "isaaclab-execute":
+        if target == "batch" and entry["name"] == EXECUTE:
             deployments.append(entry | {"work_pool": batch["work_pool"]})
         else:
             deployments.append(entry)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from isaaclab_flows.cli.console import console, say
 from isaaclab_flows.cli.studio_processes import Part, PartsFolder, StudioError, is_running, listener_on
+from isaaclab_flows.schemas.names import EXECUTE_DEPLOYMENT, ORCHESTRATOR_POOL, SIMULATOR_POOL
 from isaaclab_flows.schemas.settings import settings
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _start_server(studio: Studio, common: dict[str, str]) -> Part:
 
 
 def _start_worker(studio: Studio, name: str, common: dict[str, str]) -> Part:
-    from isaaclab_flows.cli.deploying import EXECUTE_DEPLOYMENT, HEARTBEAT_SECONDS
+    from isaaclab_flows.cli.deploying import HEARTBEAT_SECONDS
 
     environment = common | {
         "PREFECT_WORKER_QUERY_SECONDS": "2",
@@ -175,8 +176,6 @@ def _start_worker(studio: Studio, name: str, common: dict[str, str]) -> Part:
 
 
 def _pool(name: str) -> str:
-    from isaaclab_flows.cli.deploying import ORCHESTRATOR_POOL, SIMULATOR_POOL
-
     return ORCHESTRATOR_POOL if name == ORCHESTRATOR else SIMULATOR_POOL
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from isaaclab_flows.flows.pipeline import orchestrate
+from isaaclab_flows.flows.orchestrate import orchestrate
 from isaaclab_flows.schemas.forms import (
     CustomEnvironment,
     Device,

@@ -15,7 +15,7 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import flow_run
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from isaaclab_flows.flows.pipeline import orchestrate
+from isaaclab_flows.flows.orchestrate import orchestrate
 from isaaclab_flows.schemas.errors import OutputsMissingError
 from isaaclab_flows.schemas.forms import (
     CheckpointPattern,

@@ -8,6 +8,7 @@ import uuid
 from prefect import get_run_logger
 
 from isaaclab_flows.flows.evaluation_sweep import sweep
+from isaaclab_flows.flows.orchestrate import Opened
 from isaaclab_flows.schemas.config import EvaluationJobConfig, check_config
 from isaaclab_flows.schemas.errors import ConfigError
 from isaaclab_flows.schemas.job import Job
@@ -22,8 +23,8 @@ from isaaclab_flows.tasks.sweep.plan import Candidate, group_config, plan
 from isaaclab_flows.tasks.vams.sweep import write_sweep_metadata, write_sweep_previews
 
 
-def sweep_requested(request: Request, flow_run_url: str = "") -> tuple[Job, Outcome]:
-    """Run the sweep that a request names, and publish its results below the request's output.
+def one_sweep(request: Request, flow_run_url: str) -> Opened:
+    """Open a request for a sweep; its work is the sweep, its results published below the request's output.
 
     The growing table lies in the auxiliary location, which is the same for every run of one configuration; the output
     gets a copy of the table, the leaderboard, the plots and the best checkpoints; VAMS gets previews and metadata too.
@@ -31,9 +32,6 @@ def sweep_requested(request: Request, flow_run_url: str = "") -> tuple[Job, Outc
     Args:
         request: A request whose configuration is a sweep's.
         flow_run_url: The flow run's page.
-
-    Returns:
-        The request as a job, and its outcome.
 
     Raises:
         ConfigError: The configuration is wrong, or this is the training workflow.
@@ -46,10 +44,15 @@ def sweep_requested(request: Request, flow_run_url: str = "") -> tuple[Job, Outc
             where=request.config_uri,
             remedy="Run the evaluation workflow on it.",
         )
-    logger = get_run_logger()
-    started, clock = time.time(), time.monotonic()
+    started = time.time()
     config, asset = read_sweep(request.config_uri, request.asset_uri, defaults=request.input_parameters)
     job = _job(request, config)
+    return Opened(job, lambda: _run(request, job, config, asset, flow_run_url, started))
+
+
+def _run(request: Request, job: Job, config: SweepConfig, asset: str, flow_run_url: str, started: float) -> Outcome:
+    logger = get_run_logger()
+    clock = time.monotonic()
     result = sweep(
         config,
         asset_uri=asset,
@@ -81,7 +84,7 @@ def sweep_requested(request: Request, flow_run_url: str = "") -> tuple[Job, Outc
         write_sweep_metadata(job, outcome, result, request.vams, asset_uri=asset, flow_run_url=flow_run_url)
     logger.info("Published %d files to %s", len(outcome.files), target)
     show_outputs(job, outcome, logger)
-    return job, outcome
+    return outcome
 
 
 def warnings_of(summary: SweepSummary) -> list[str]:

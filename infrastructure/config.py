@@ -54,7 +54,7 @@ class ExistingVpc(CamelModel):
         return self
 
 
-class Network(CamelModel):
+class NetworkSection(CamelModel):
     """Where machines live."""
 
     existing: ExistingVpc | None = None
@@ -77,7 +77,7 @@ class ExistingBucket(CamelModel):
     """The customer-managed key that it is encrypted with, where it has one."""
 
 
-class Storage(CamelModel):
+class StorageSection(CamelModel):
     """Where data lives."""
 
     asset_buckets: Annotated[tuple[ExistingBucket, ...], Field(strict=False)] = ()
@@ -92,7 +92,7 @@ class Storage(CamelModel):
     """Daily backups of the file system."""
 
 
-class Compute(CamelModel):
+class ComputeSection(CamelModel):
     """GPU machines."""
 
     images: Annotated[tuple[Literal["isaac-sim", "newton"], ...], Field(strict=False, min_length=1, max_length=2)] = (
@@ -177,7 +177,7 @@ class Vams(CamelModel):
         return self
 
 
-class Operations(CamelModel):
+class OperationsSection(CamelModel):
     """Logs, alarms and money."""
 
     log_retention_days: int = 90
@@ -214,11 +214,11 @@ class Config(CamelModel):
     keep_warm_instance: bool = False
     """Keep one machine running, so that a job starts in seconds instead of minutes; it costs day and night."""
     prefect: Annotated[PrefectCloud | PrefectSelfHosted, Field(discriminator="mode")]
-    network: Network = Network()
-    storage: Storage = Storage()
-    compute: Compute = Compute()
+    network: NetworkSection = NetworkSection()
+    storage: StorageSection = StorageSection()
+    compute: ComputeSection = ComputeSection()
     vams: Vams = Vams()
-    operations: Operations = Operations()
+    operations: OperationsSection = OperationsSection()
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

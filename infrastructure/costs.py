@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from isaaclab_flows.schemas.instances import FAMILIES, PriceFile, prices, request_for
+from isaaclab_flows.schemas.instances import FAMILIES, PriceFile, prices, requirements_for
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "costs.md"
 HOURS = 730
@@ -108,7 +108,7 @@ def _machines(found: PriceFile) -> list[str]:
     used = {
         next(i.name for i in found.instances if i.family == family and i.gpus == gpus and i.fits(request))
         for gpus in (1, 4, 8)
-        for request in [request_for(gpus)]
+        for request in [requirements_for(gpus)]
         for family in FAMILIES
     }
     bold: Callable[[str], str] = lambda name: f"**{name}**" if name in used else name  # noqa: E731

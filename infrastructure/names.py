@@ -7,13 +7,8 @@ from __future__ import annotations
 
 from infrastructure.config import Config
 
-GPU_POOL = "isaaclab-gpu"
-ORCHESTRATOR_POOL = "isaaclab-orchestrator"
-EXECUTE_DEPLOYMENT = "execute/isaaclab-execute"
-PIPELINE_DEPLOYMENT = "pipeline/isaaclab-pipeline"
 EFS_MOUNT = "/mnt/efs"
 REQUESTS_PREFIX = "requests/"
-RENDEZVOUS_PORT = 29_400
 METRIC_NAMESPACE = "isaaclab-flows"
 TAG = "isaaclab-flows:deployment"
 

@@ -21,7 +21,8 @@ from infrastructure.parts.permissions import Permissions
 from infrastructure.parts.prefect import PrefectAccess, Workers, cloud_access
 from infrastructure.parts.prefect_server import PrefectServer
 from infrastructure.parts.storage import Storage, make_key
-from isaaclab_flows.schemas.instances import request_for
+from isaaclab_flows.schemas.instances import requirements_for
+from isaaclab_flows.schemas.names import EXECUTE_DEPLOYMENT
 
 
 class DataStack(Stack):
@@ -146,7 +147,7 @@ class ServiceStack(Stack):
         """Return the settings (schemas/settings.py) of the orchestrator."""
         return {
             **self._job_environment(compute),
-            "ISAACLAB_FLOWS_EXECUTE_DEPLOYMENT": names.EXECUTE_DEPLOYMENT,
+            "ISAACLAB_FLOWS_EXECUTE_DEPLOYMENT": EXECUTE_DEPLOYMENT,
             "ISAACLAB_FLOWS_QUEUES": compute.queues.model_dump_json(by_alias=True),
         }
 
@@ -163,7 +164,7 @@ class ServiceStack(Stack):
     def _gpu_pool(self, images: Images, compute: Compute, access: PrefectAccess) -> dict[str, object]:
         """Return the defaults of the GPU work pool's variables (worker/configuration.py)."""
         first = compute.queues.sets[0]
-        request = request_for(first.gpus, families=self._config.compute.families)
+        request = requirements_for(first.gpus, families=self._config.compute.families)
         return {
             "job_queue": first.resumable,
             "image": next(iter(images.simulators.values())).image_uri,

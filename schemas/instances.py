@@ -29,7 +29,7 @@ _RESERVED_SHARE = 0.05
 _RESERVED_MIB = 256
 
 
-class Request(CamelModel):
+class ResourceRequirements(CamelModel):
     """What a Batch job asks of one machine."""
 
     vcpus: Annotated[int, Field(ge=1)]
@@ -65,18 +65,20 @@ class Instance(CamelModel):
         """
         return math.floor((self.memory_gib * 1024 * (1 - _RESERVED_SHARE) - _RESERVED_MIB) / 1024) * 1024
 
-    def fits(self, request: Request) -> bool:
-        """Say whether a job with this request can be placed on an empty machine of this type."""
+    def fits(self, requirements: ResourceRequirements) -> bool:
+        """Say whether a job with these requirements can be placed on an empty machine of this type."""
         return (
-            request.vcpus <= self.vcpus and request.memory_mib <= self.usable_memory_mib and request.gpus <= self.gpus
+            requirements.vcpus <= self.vcpus
+            and requirements.memory_mib <= self.usable_memory_mib
+            and requirements.gpus <= self.gpus
         )
 
-    def share(self, gpus: int) -> Request:
+    def share(self, gpus: int) -> ResourceRequirements:
         """Return what a job with so many of the machine's GPUs gets: all of it for all of them, else its part."""
         if not 1 <= gpus <= self.gpus:
             raise ValueError(f"{self.name} has {self.gpus} GPUs, not {gpus}")
         memory_gib = self.usable_memory_mib * gpus // self.gpus // 1024
-        return Request(vcpus=self.vcpus * gpus // self.gpus, memory_mib=memory_gib * 1024, gpus=gpus)
+        return ResourceRequirements(vcpus=self.vcpus * gpus // self.gpus, memory_mib=memory_gib * 1024, gpus=gpus)
 
 
 class ServicePrice(CamelModel):
@@ -128,19 +130,19 @@ def price_of(name: str) -> Price:
     return Price(instance_type=name, dollars_per_hour=instance(name).dollars_per_hour, as_of=prices().as_of)
 
 
-def machines_for(request: Request, families: tuple[str, ...] = FAMILIES) -> tuple[Instance, ...]:
-    """Return the instance types that a request fits, family by family in their order, the smallest first."""
+def machines_for(requirements: ResourceRequirements, families: tuple[str, ...] = FAMILIES) -> tuple[Instance, ...]:
+    """Return the instance types that have what is required, family by family in their order, the smallest first."""
     return tuple(
         found
         for family in families
         for found in sorted(prices().instances, key=lambda i: (i.vcpus, i.memory_gib))
-        if found.family == family and found.fits(request)
+        if found.family == family and found.fits(requirements)
     )
 
 
-def request_for(
+def requirements_for(
     gpus: int, *, families: tuple[str, ...] = FAMILIES, least_memory_gib: int = LEAST_MEMORY_GIB
-) -> Request:
+) -> ResourceRequirements:
     """Return what a job with so many GPUs on one machine should ask for, so that it fits every allowed family.
 
     It is the job's share of the smallest machine that gives each GPU's process enough of both: all of a four-GPU
@@ -175,4 +177,6 @@ def request_for(
             where="computeConfig.gpusPerNode",
             remedy=f"Ask for at most {most} GPUs a machine, and for more machines with computeConfig.numNodes.",
         )
-    return Request(vcpus=min(s.vcpus for s in shares), memory_mib=min(s.memory_mib for s in shares), gpus=gpus)
+    return ResourceRequirements(
+        vcpus=min(s.vcpus for s in shares), memory_mib=min(s.memory_mib for s in shares), gpus=gpus
+    )

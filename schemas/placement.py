@@ -8,7 +8,7 @@ from pydantic import Field
 
 from isaaclab_flows.schemas.config import CamelModel, ComputeConfig
 from isaaclab_flows.schemas.errors import ConfigError
-from isaaclab_flows.schemas.instances import FAMILIES, Instance, Request, machines_for, request_for
+from isaaclab_flows.schemas.instances import FAMILIES, Instance, ResourceRequirements, machines_for, requirements_for
 
 
 class QueueSet(CamelModel):
@@ -37,7 +37,7 @@ class Placement(CamelModel):
 
     job_queue: str
     nodes: int
-    request: Request
+    requirements: ResourceRequirements
     """Of each node."""
     machine: Instance
     """The smallest machine of the first family, which is tried first; estimates are made with its price."""
@@ -47,9 +47,9 @@ class Placement(CamelModel):
         return {
             "job_queue": self.job_queue,
             "num_nodes": self.nodes,
-            "vcpu": self.request.vcpus,
-            "memory": self.request.memory_mib,
-            "gpus": self.request.gpus,
+            "vcpu": self.requirements.vcpus,
+            "memory": self.requirements.memory_mib,
+            "gpus": self.requirements.gpus,
         }
 
 
@@ -74,7 +74,7 @@ def place(compute: ComputeConfig, queues: Queues) -> Placement:
             where="computeConfig.numNodes",
             remedy="Set it to 1, or enable multiNode in the deployment's configuration.",
         )
-    request = request_for(compute.gpus_per_node, families=queues.families)
+    requirements = requirements_for(compute.gpus_per_node, families=queues.families)
     # A 2-GPU job lands in the queue of the 4-GPU machines; what it asks for fits every family there.
-    machine = next(found for found in machines_for(request, queues.families) if found.gpus == size.gpus)
-    return Placement(job_queue=queue, nodes=compute.num_nodes, request=request, machine=machine)
+    machine = next(found for found in machines_for(requirements, queues.families) if found.gpus == size.gpus)
+    return Placement(job_queue=queue, nodes=compute.num_nodes, requirements=requirements, machine=machine)

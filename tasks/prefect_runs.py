@@ -15,7 +15,7 @@ from isaaclab_flows.schemas.errors import (
 )
 
 if TYPE_CHECKING:
-    from prefect.client.schemas.objects import FlowRun
+    from prefect.client.schemas.objects import FlowRun, State
 
 EVENT_PREFIX = "prefect.flow-run."
 """What an event puts before a flow run's id."""
@@ -48,7 +48,12 @@ def is_wanted(run_id: str) -> bool:
         state = find_run(run_id).state
     except InputMissingError:
         return False
-    return state is None or not (state.is_cancelling() or state.is_cancelled())
+    return not is_cancelled(state)
+
+
+def is_cancelled(state: State | None) -> bool:
+    """Say whether somebody has cancelled a run in this state, be it still ending or already at its end."""
+    return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 def attempt_of(run: FlowRun) -> int | None:
@@ -68,7 +73,7 @@ def why_ended(run: FlowRun, recorded: ErrorRecord | None) -> FlowsError | None:
     message = (state.message if state else None) or ""
     if state is not None and state.is_completed():
         return None
-    if state is not None and (state.is_cancelled() or state.is_cancelling()):
+    if is_cancelled(state):
         return cancelled(run)
     if state is not None and state.is_failed():
         return recorded.to_error() if recorded else FlowsError(message or "The pipeline failed", where=run.name)

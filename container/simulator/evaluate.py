@@ -16,6 +16,7 @@ from isaaclab_flows.container.simulator.session import Session, Setup
 from isaaclab_flows.container.simulator.stop import StoppedError
 from isaaclab_flows.schemas.config import CamelModel
 from isaaclab_flows.schemas.errors import CheckpointError, ErrorRecord
+from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.simulator import CheckpointEvaluation, EvaluationEvent, EvaluationOrder
 
 if TYPE_CHECKING:
@@ -90,7 +91,8 @@ def _evaluate_one(session: Session, order: EvaluationOrder, position: int, films
         session.events.warn(f"{path.name} could not be evaluated: {error.sentence}")
         return CheckpointEvaluation(checkpoint=str(path), error=ErrorRecord.of(error))
     evaluation = evaluation.model_copy(update={"sha256": digest})
-    _write(folder / "done.json", _Done(terms=terms, evaluation=evaluation).model_dump_json(by_alias=True))
+    note = _Done(terms=terms, evaluation=evaluation)
+    write_whole(folder / "done.json", note.model_dump_json(by_alias=True).encode())
     return evaluation
 
 
@@ -149,7 +151,7 @@ def _play(session: Session, position: int, policy: Policy, folder: Path, films: 
                     steps_per_second=steps_done / seconds if seconds > 0 else None,
                 )
             )
-    _write(folder / "episodes.csv", episodes_csv(rows))
+    write_whole(folder / "episodes.csv", episodes_csv(rows).encode())
     return CheckpointEvaluation(
         checkpoint=checkpoint,
         episodes_file=str(folder / "episodes.csv"),
@@ -268,9 +270,3 @@ def _finished_before(folder: Path, terms: dict[str, str | int | None]) -> Checkp
     files = [done.evaluation.episodes_file, done.evaluation.video_file, done.evaluation.preview_file]
     there = all(Path(file).is_file() for file in files if file is not None)
     return done.evaluation if done.terms == terms and there else None
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

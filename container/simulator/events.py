@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 from pydantic import BaseModel
 
+from isaaclab_flows.schemas.files import renamed_into, write_whole
 from isaaclab_flows.schemas.simulator import AliveEvent, SimulatorResult, Stage, StageEvent, WarningEvent
 
 
@@ -70,34 +69,14 @@ class NoEvents:
 
 
 def write_result(path: Path, result: SimulatorResult) -> None:
-    """Write result.json whole: to a temporary name, then by rename."""
+    """Write result.json whole."""
     write_whole(path, result.model_dump_json(by_alias=True, indent=2).encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that it appears complete or not at all, even when the machine dies."""
-    with _whole(path) as file:
-        file.write(content)
 
 
 def save_whole(path: Path, state: Any) -> None:
     """Save tensors with ``torch.save`` so that the file appears complete or not at all."""
     import torch
 
-    with _whole(path) as file:
+    # A path instead of a file would leave the partial name inside the archive.
+    with renamed_into(path) as partial, partial.open("wb") as file:
         torch.save(state, file)
-
-
-@contextmanager
-def _whole(path: Path) -> Iterator[BinaryIO]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # A dotted name with another suffix is nobody's checkpoint.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from isaaclab_rl.entrypoints.common import scoped_torch_backend_flags
 
-from isaaclab_flows.container.simulator.events import write_whole
+from isaaclab_flows.schemas.files import write_whole
 
 if TYPE_CHECKING:
     from isaaclab_flows.container.simulator.libraries.base import ExportablePolicy, Network

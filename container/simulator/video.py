@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from isaaclab_flows.schemas.errors import SimulatorError
+from isaaclab_flows.schemas.files import PARTIAL_SUFFIX, renamed_into, settle
 
 _CLOSE_SECONDS = 120
 _LAST_WORDS = 2_000
@@ -35,7 +36,7 @@ class VideoWriter:
         self.frames = 0
         self._discarded = False
         self._shape = (height, width, 3)
-        self._partial = path.with_name(f".{path.name}.partial")
+        self._partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115  closed on leaving the context
         path.parent.mkdir(parents=True, exist_ok=True)
         command = [_ffmpeg(), "-y", "-loglevel", "error", "-nostdin"]
@@ -87,7 +88,7 @@ class VideoWriter:
         if code != 0 or self.frames == 0:
             self.discard()
             raise self._failure(words or "no images")
-        self._partial.replace(self.path)
+        settle(self._partial, self.path)
 
     def discard(self) -> None:
         """Give the video up and leave nothing behind; the context may then be left without another error."""
@@ -131,9 +132,8 @@ def write_png(path: Path, image: Any) -> None:
     """Write an RGB image (height, width, 3) of uint8 as PNG, complete or not at all."""
     from PIL import Image
 
-    partial = path.with_name(f".{path.name}.partial")
-    Image.fromarray(image).save(partial, format="PNG")
-    partial.replace(path)
+    with renamed_into(path) as partial:
+        Image.fromarray(image).save(partial, format="PNG")
 
 
 def _ffmpeg() -> str:

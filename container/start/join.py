@@ -13,6 +13,7 @@ from typing import Final
 
 from pydantic import ValidationError
 
+from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.nodes import (
     BEFORE_ANY_CALL,
     EXIT_TERMINATED,
@@ -130,6 +131,4 @@ def _depart(file: Path, code: int, log_file: Path) -> None:
 
 
 def _leave(file: Path, departure: Departure) -> None:
-    partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(departure.model_dump_json(), encoding="utf-8")
-    partial.replace(file)
+    write_whole(file, departure.model_dump_json().encode())

@@ -21,6 +21,7 @@ from infrastructure.parts.network import Network, retention
 from infrastructure.parts.permissions import Permissions
 from infrastructure.parts.prefect import PrefectAccess
 from infrastructure.parts.storage import Storage
+from isaaclab_flows.schemas.names import PIPELINE_DEPLOYMENT
 
 _SOURCE = Path(__file__).resolve().parents[1] / "vams_bridge"
 
@@ -84,7 +85,7 @@ class Bridge(Construct):
                 "PREFECT_SECRET_ARN": access.secret.secret_arn,
                 "REQUESTS_BUCKET": names.bucket(config, "requests"),
                 "REQUESTS_PREFIX": names.REQUESTS_PREFIX,
-                "PIPELINE_DEPLOYMENT": names.PIPELINE_DEPLOYMENT,
+                "PIPELINE_DEPLOYMENT": PIPELINE_DEPLOYMENT,
             },
             environment_encryption=key,
             vpc=network.vpc if inside else None,

@@ -18,7 +18,7 @@ from infrastructure import names
 from infrastructure.config import Config
 from infrastructure.nag import accept
 from infrastructure.parts.network import Network
-from isaaclab_flows.schemas.instances import Instance, machines_for, request_for
+from isaaclab_flows.schemas.instances import Instance, machines_for, requirements_for
 from isaaclab_flows.schemas.placement import Queues, QueueSet
 
 _MOST_ENVIRONMENTS = 3
@@ -231,7 +231,7 @@ class Compute(Construct):
 
 def machines_of(config: Config, gpus: int) -> list[Instance]:
     """Return the smallest machine with exactly so many GPUs of each family, in the families' order."""
-    request = request_for(gpus, families=config.compute.families)
+    request = requirements_for(gpus, families=config.compute.families)
     fitting = [machine for machine in machines_for(request, config.compute.families) if machine.gpus == gpus]
     first: dict[str, Instance] = {}
     for machine in fitting:

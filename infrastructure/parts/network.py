@@ -9,6 +9,7 @@ from constructs import Construct
 
 from infrastructure import names
 from infrastructure.config import Config, PrefectSelfHosted
+from isaaclab_flows.schemas.nodes import RENDEZVOUS_PORT
 
 _ENDPOINTS = {
     "EcrApi": ec2.InterfaceVpcEndpointAwsService.ECR,
@@ -116,7 +117,7 @@ class Network(Construct):
             group.add_egress_rule(self.file_system, nfs, "EFS")
             self.file_system.add_ingress_rule(group, nfs, "EFS")
         for port, why in (
-            (ec2.Port.tcp(names.RENDEZVOUS_PORT), "torchrun rendezvous"),
+            (ec2.Port.tcp(RENDEZVOUS_PORT), "torchrun rendezvous"),
             (ec2.Port.tcp_range(*_NCCL_PORTS), "NCCL and torch between the nodes"),
         ):
             self.nodes.add_ingress_rule(self.nodes, port, why)

@@ -23,6 +23,7 @@ from infrastructure.nag import accept
 from infrastructure.parts.network import Network, retention
 from infrastructure.parts.permissions import Permissions
 from infrastructure.parts.storage import Storage
+from isaaclab_flows.schemas.names import GPU_POOL, ORCHESTRATOR_POOL
 
 _FOLDER = Path(__file__).resolve().parents[1]
 _VOLUME = "jobs"
@@ -99,7 +100,7 @@ class Workers(Construct):
         orchestrator = self._task(
             "Orchestrator",
             role=permissions.orchestrator,
-            command=_worker(names.ORCHESTRATOR_POOL, "process"),
+            command=_worker(ORCHESTRATOR_POOL, "process"),
             environment=base,
             # Each pipeline run is a process of some 200 MiB.
             cpu=1024,
@@ -110,7 +111,7 @@ class Workers(Construct):
         worker = self._task(
             "Worker",
             role=permissions.worker,
-            command=_worker(names.GPU_POOL, "aws-batch"),
+            command=_worker(GPU_POOL, "aws-batch"),
             environment={key: base[key] for key in ("PREFECT_API_URL", "AWS_DEFAULT_REGION")},
             healthy=True,
         )

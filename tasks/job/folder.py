@@ -8,10 +8,10 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
+from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.settings import settings
-from isaaclab_flows.tasks.storage.files import write_whole
 
 
 @dataclass(frozen=True)

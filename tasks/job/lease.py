@@ -14,8 +14,8 @@ from pathlib import Path
 from uuid import uuid4
 
 from isaaclab_flows.schemas.errors import LimitReachedError
+from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.tasks.job.folder import JobFolder
-from isaaclab_flows.tasks.storage.files import write_whole
 
 LEASE_REFRESH_SECONDS = 5.0
 

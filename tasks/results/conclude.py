@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from isaaclab_flows.schemas.errors import ErrorRecord
+from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import EvaluationSummary, Outcome, Status, TrainingSummary
 from isaaclab_flows.schemas.simulator import SimulatorResult
@@ -20,7 +21,6 @@ from isaaclab_flows.tasks.results.training import summarise_training, summary_js
 from isaaclab_flows.tasks.results.tree import inventory, refresh
 from isaaclab_flows.tasks.simulator.attempts import History, history
 from isaaclab_flows.tasks.storage.base import join_uri
-from isaaclab_flows.tasks.storage.files import write_whole
 
 
 def conclude(

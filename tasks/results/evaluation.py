@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isaaclab_flows.schemas.errors import FlowsError
+from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import EvaluationSummary
 from isaaclab_flows.schemas.simulator import CheckpointEvaluation, SimulatorResult
@@ -16,7 +17,6 @@ from isaaclab_flows.tasks.job.folder import JobFolder
 from isaaclab_flows.tasks.results.returns_plot import draw_returns
 from isaaclab_flows.tasks.results.tree import take
 from isaaclab_flows.tasks.statistics.intervals import summarise
-from isaaclab_flows.tasks.storage.files import write_whole
 
 PREVIEW_SUFFIX = ".previewFile.png"
 """Behind the whole name of a file, this makes VAMS show the picture as the file's preview."""

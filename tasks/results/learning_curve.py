@@ -6,8 +6,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.tasks.results.metrics import Metrics
-from isaaclab_flows.tasks.storage.files import write_whole
 
 
 def smooth(values: Sequence[float], window: int) -> list[float]:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from isaaclab_flows.tasks.storage.files import write_whole
+from isaaclab_flows.schemas.files import write_whole
 
 STANDARD: dict[str, tuple[str, ...]] = {
     "mean_reward": ("Train/mean_reward", "rewards/iter", "Reward / Total reward (mean)"),

@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from isaaclab_flows.schemas.files import PARTIAL_SUFFIX
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.tasks.job.folder import JobFolder
 from isaaclab_flows.tasks.results.metrics import read_metrics
 from isaaclab_flows.tasks.results.tree import refresh
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import Storage, copy_all
-from isaaclab_flows.tasks.storage.files import PARTIAL_SUFFIX
 from isaaclab_flows.tasks.storage.folder import FolderStorage
 
 EVERY_SECONDS = 30.0

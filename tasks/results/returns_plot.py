@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.outcome import EvaluationSummary
 from isaaclab_flows.tasks.statistics.intervals import read_episodes
-from isaaclab_flows.tasks.storage.files import write_whole
 
 MOST_POINTS = 2_000
 

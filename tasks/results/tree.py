@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isaaclab_flows.schemas.errors import OutputsMissingError
+from isaaclab_flows.schemas.files import PARTIAL_SUFFIX, renamed_into, write_whole
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import OutputFile
 from isaaclab_flows.tasks.job.checkpoints import flaw_of, is_checkpoint, iteration_of, newest_first
 from isaaclab_flows.tasks.job.folder import JobFolder
 from isaaclab_flows.tasks.storage.base import sha256_of
-from isaaclab_flows.tasks.storage.files import PARTIAL_SUFFIX, renamed_into, write_whole
 
 BLOCKED_SUFFIXES = frozenset(
     [

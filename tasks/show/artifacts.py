@@ -49,7 +49,9 @@ class RunArtifacts:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._job = job
-        self._board = Board(job.job_id[:8].lower(), logger, above=run_above(job), shown_above=job.source != "sweep")
+        self._artifacts = ArtifactWriter(
+            job.job_id[:8].lower(), logger, above=run_above(job), shown_above=job.source != "sweep"
+        )
         self._clock = clock
         self._started = clock()
         self._written = self._drawn = float("-inf")
@@ -67,7 +69,7 @@ class RunArtifacts:
         """
         if self._clock() - self._looked >= LOOK_EVERY_SECONDS:
             self._looked = self._clock()
-            if self._board.deleted():
+            if self._artifacts.deleted():
                 raise CancelledError(
                     "The flow run was deleted while it ran",
                     where=self._job.title,
@@ -101,22 +103,22 @@ class RunArtifacts:
         """
         self._stage = {"succeeded": "Done", "failed": "Failed", "cancelled": "Cancelled"}[outcome.status]
         done = outcome.status == "succeeded"
-        self._board.put("progress", "progress", 100.0 if done else self._percent(), "Done" if done else self._stage)
-        self._board.put("summary", "markdown", self._summary(outcome), "How it ended")
+        self._artifacts.put("progress", "progress", 100.0 if done else self._percent(), "Done" if done else self._stage)
+        self._artifacts.put("summary", "markdown", self._summary(outcome), "How it ended")
         rows = results_table(outcome)
         if rows:
-            self._board.put("results", "table", json.dumps(rows), "Results")
+            self._artifacts.put("results", "table", json.dumps(rows), "Results")
         curve = out / "learning-curve.png"
         if curve.is_file():
-            self._board.put("learning-curve", "image", data_uri(curve.read_bytes()), "Reward over iterations")
+            self._artifacts.put("learning-curve", "image", data_uri(curve.read_bytes()), "Reward over iterations")
         preview = next(iter(sorted((out / "videos").glob("*.png"))), None)
         if preview is not None and preview.stat().st_size <= MOST_PREVIEW_BYTES:
-            self._board.put("video-preview", "image", data_uri(preview.read_bytes()), "A still of the video")
+            self._artifacts.put("video-preview", "image", data_uri(preview.read_bytes()), "A still of the video")
 
     def _write(self) -> None:
         text = progress_text(self._last) or self._stage
-        self._board.put("progress", "progress", self._percent(), text)
-        self._board.put("summary", "markdown", self._summary(None), "How it goes")
+        self._artifacts.put("progress", "progress", self._percent(), text)
+        self._artifacts.put("summary", "markdown", self._summary(None), "How it goes")
 
     def _percent(self) -> float:
         match self._last:
@@ -148,10 +150,10 @@ class RunArtifacts:
         axes.grid(alpha=0.25)
         picture = io.BytesIO()
         figure.savefig(picture, format="png")
-        self._board.put("learning-curve", "image", data_uri(picture.getvalue()), "Reward over iterations")
+        self._artifacts.put("learning-curve", "image", data_uri(picture.getvalue()), "Reward over iterations")
 
 
-class Board:
+class ArtifactWriter:
     """Artifacts of the current flow run (and the one above it) under one prefix, each written anew or updated.
 
     Args:
@@ -247,8 +249,8 @@ def run_above(job: Job) -> UUID | None:
 
 def show_outputs(job: Job, outcome: Outcome, logger: logging.Logger | logging.LoggerAdapter[logging.Logger]) -> None:
     """Link the published outputs: a folder of the studio, or the S3 console."""
-    board = Board(job.job_id[:8].lower(), logger, above=run_above(job), shown_above=job.source != "sweep")
-    board.put("outputs", "markdown", links_markdown(outcome), "Where the outputs are")
+    artifacts = ArtifactWriter(job.job_id[:8].lower(), logger, above=run_above(job), shown_above=job.source != "sweep")
+    artifacts.put("outputs", "markdown", links_markdown(outcome), "Where the outputs are")
 
 
 def links_markdown(outcome: Outcome) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pydantic import ValidationError
 
 from isaaclab_flows.schemas.errors import ConfigError, InfrastructureLostError, SimulatorKilledError
+from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.nodes import (
     BEFORE_ANY_CALL,
@@ -25,7 +26,6 @@ from isaaclab_flows.schemas.nodes import (
 )
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.tasks.job.folder import Attempt
-from isaaclab_flows.tasks.storage.files import write_whole
 
 LOOK_SECONDS = 2.0
 

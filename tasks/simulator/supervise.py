@@ -24,13 +24,13 @@ from isaaclab_flows.schemas.errors import (
     SimulatorError,
     SimulatorHungError,
 )
+from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.simulator import SimulatorEvent, SimulatorJob, SimulatorResult
 from isaaclab_flows.tasks.job.events import EventTail
 from isaaclab_flows.tasks.job.folder import Attempt
 from isaaclab_flows.tasks.simulator.death import died, hinted, log_tail, oom_kills
 from isaaclab_flows.tasks.simulator.processes import Layout, Together, simulator_python, simulator_words
-from isaaclab_flows.tasks.storage.files import write_whole
 
 POLL_SECONDS = 0.2
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isaaclab_flows.schemas.errors import StorageError
-from isaaclab_flows.tasks.storage.files import renamed_into
+from isaaclab_flows.schemas.files import renamed_into
 
 if TYPE_CHECKING:
     pass

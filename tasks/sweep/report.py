@@ -7,8 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from isaaclab_flows.schemas.sweep import SweepConfig
-from isaaclab_flows.tasks.show.artifacts import Board as ArtifactBoard
-from isaaclab_flows.tasks.show.artifacts import data_uri
+from isaaclab_flows.tasks.show.artifacts import ArtifactWriter, data_uri
 from isaaclab_flows.tasks.sweep.groups import Evaluated
 from isaaclab_flows.tasks.sweep.leaderboard import Board, markdown, table
 from isaaclab_flows.tasks.sweep.plan import SweepPlan
@@ -36,7 +35,7 @@ class SweepReport:
         """What the groups so far have given."""
         self._logger = logger
         # Keys are the sweep's, not the run's: the UI's page of a key then shows how it changed from night to night.
-        self._artifacts = ArtifactBoard(config.folder.replace("_", "-").replace(".", "-"), logger)
+        self._artifacts = ArtifactWriter(config.folder.replace("_", "-").replace(".", "-"), logger)
         self._progress()
 
     def finished(self, found: Evaluated) -> None:

@@ -9,8 +9,15 @@ from pathlib import Path
 import psutil
 import yaml
 
-from isaaclab_flows.cli.deploying import GPU_POOL, SIMULATOR_POOL, for_target, prefect_file
+from isaaclab_flows.cli.deploying import for_target, prefect_file
 from isaaclab_flows.cli.studio_processes import PartsFolder, is_running, listener_on
+from isaaclab_flows.schemas.names import (
+    EXECUTE_DEPLOYMENT,
+    GPU_POOL,
+    ORCHESTRATOR_POOL,
+    PIPELINE_DEPLOYMENT,
+    SIMULATOR_POOL,
+)
 
 PARENT = (
     "import subprocess, sys, time, pathlib;"
@@ -56,6 +63,18 @@ def test_on_batch_only_execute_moves_to_the_gpu_pool() -> None:
     assert pools["local"]["isaaclab-execute"] == SIMULATOR_POOL
     assert pools["batch"].pop("isaaclab-execute") == GPU_POOL
     assert pools["batch"].items() <= pools["local"].items()
+
+
+def test_the_file_has_the_pools_and_deployments_that_the_code_names() -> None:
+    description = yaml.safe_load(prefect_file().read_text())
+    pools = {entry["work_pool"]["name"] for entry in description["deployments"]}
+    assert pools | {description["definitions"]["batch"]["work_pool"]["name"]} == {
+        ORCHESTRATOR_POOL,
+        SIMULATOR_POOL,
+        GPU_POOL,
+    }
+    names = {f"{entry['entrypoint'].rpartition('.')[2]}/{entry['name']}" for entry in description["deployments"]}
+    assert {EXECUTE_DEPLOYMENT, PIPELINE_DEPLOYMENT} <= names
 
 
 def test_schedules_wait_to_be_switched_on_and_every_deployment_is_described() -> None:

@@ -100,7 +100,8 @@ def test_results_are_published_and_the_answer_says_what_came_out(
     sweeps: Sweeps, request_of: Request, tmp_path: Path
 ) -> None:
     assert is_sweep_request(request_of)
-    job, outcome = requested.sweep_requested(request_of)
+    opened = requested.one_sweep(request_of, "")
+    job, outcome = opened.job, opened.carry_out()
     files = published(tmp_path / "files/execution-1")
     (best,) = (name for name in files if name.endswith(".pt"))
     assert best.startswith(f"best/{TASK}/model_2-")
@@ -119,7 +120,7 @@ def test_results_are_published_and_the_answer_says_what_came_out(
 def test_vams_is_shown_the_asset_the_best_and_every_evaluated_checkpoint(
     sweeps: Sweeps, request_of: Request, tmp_path: Path
 ) -> None:
-    requested.sweep_requested(request_of, "http://prefect/run")
+    requested.one_sweep(request_of, "http://prefect/run").carry_out()
     metadata = tmp_path / "metadata"
     asset = items(metadata / "asset.metadata.json")
     assert asset["sweep_evaluations_without_result"] == "1"
@@ -145,7 +146,7 @@ def test_a_retry_of_the_execution_is_the_same_sweep_and_another_execution_anothe
     sweeps: Sweeps, request_of: Request
 ) -> None:
     for request in (request_of, request_of, request_of.model_copy(update={"job_id": "execution-2"})):
-        requested.sweep_requested(request)
+        requested.one_sweep(request, "").carry_out()
     first, again, other = (asked["sweep_id"] for asked in sweeps.asked)
     assert isinstance(first, uuid.UUID)
     assert first == again != other
@@ -155,4 +156,4 @@ def test_a_retry_of_the_execution_is_the_same_sweep_and_another_execution_anothe
 
 def test_the_training_workflow_refuses_a_sweep(request_of: Request) -> None:
     with pytest.raises(ConfigError, match="training workflow"):
-        requested.sweep_requested(request_of.model_copy(update={"kind": "training"}))
+        requested.one_sweep(request_of.model_copy(update={"kind": "training"}), "")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from isaaclab_flows.schemas.config import ComputeConfig
-from isaaclab_flows.schemas.instances import FAMILIES, Request, instance
+from isaaclab_flows.schemas.instances import FAMILIES, ResourceRequirements, instance
 from isaaclab_flows.schemas.placement import Queues, place
 from tests.infrastructure.conftest import Deployment
 from tests.infrastructure.templates import Resolver, environment_of
@@ -91,14 +91,14 @@ def test_what_the_code_asks_for_fits_every_machine_of_its_queue(cloud: Deploymen
     placement = place(ComputeConfig(num_nodes=nodes, gpus_per_node=gpus), _told_queues(cloud))
     for resources in _queues(cloud)[placement.job_queue]:
         for machine in resources["InstanceTypes"]:
-            assert instance(machine).fits(placement.request), f"{machine} cannot take {placement.request}"
+            assert instance(machine).fits(placement.requirements), f"{machine} cannot take {placement.requirements}"
             assert instance(machine).gpus >= gpus
 
 
 def test_the_pools_defaults_fit_too(deployment: Deployment) -> None:
     resolve = Resolver(deployment)
     pool = gpu_pool(deployment, resolve)
-    request = Request(vcpus=pool["vcpu"], memory_mib=pool["memory"], gpus=pool["gpus"])
+    request = ResourceRequirements(vcpus=pool["vcpu"], memory_mib=pool["memory"], gpus=pool["gpus"])
     for resources in _queues(deployment)[pool["job_queue"]]:
         assert all(instance(machine).fits(request) for machine in resources["InstanceTypes"])
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from infrastructure import names
 from infrastructure.config import check_config
 from isaaclab_flows.schemas.nodes import RENDEZVOUS_PORT
 from tests.infrastructure.conftest import Deployment, Template, example
@@ -55,10 +54,6 @@ def test_our_own_server_is_reached_through_its_load_balancer_only(own: Deploymen
         ("Server", "LoadBalancer", 4200),
         ("Database", "Server", 5432),
     }
-
-
-def test_the_rendezvous_port_is_the_workers() -> None:
-    assert names.RENDEZVOUS_PORT == RENDEZVOUS_PORT
 
 
 def test_a_new_vpc_has_nat_isolated_subnets_flow_logs_and_endpoints(cloud: Deployment) -> None:

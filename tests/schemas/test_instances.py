@@ -9,13 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from isaaclab_flows.schemas.errors import ConfigError
-from isaaclab_flows.schemas.instances import FAMILIES, Request, instance, machines_for, price_of, prices, request_for
+from isaaclab_flows.schemas.instances import (
+    FAMILIES,
+    ResourceRequirements,
+    instance,
+    machines_for,
+    price_of,
+    prices,
+    requirements_for,
+)
 
 GIB = 1024
 
 
 def test_32_gib_never_fit_a_32_gib_machine() -> None:
-    whole = Request(vcpus=8, memory_mib=32 * GIB, gpus=1)
+    whole = ResourceRequirements(vcpus=8, memory_mib=32 * GIB, gpus=1)
     for name in ("g5.2xlarge", "g6.2xlarge", "g6e.xlarge"):
         assert instance(name).memory_gib == 32
         assert not instance(name).fits(whole)
@@ -31,20 +39,20 @@ def test_no_machine_offers_all_of_its_memory_but_most_of_it(gib: int) -> None:
 @pytest.mark.parametrize(
     ("gpus", "expected", "first"),
     [
-        (1, Request(vcpus=8, memory_mib=30 * GIB, gpus=1), "g6.2xlarge"),
-        (2, Request(vcpus=24, memory_mib=91 * GIB, gpus=2), "g6.12xlarge"),
-        (4, Request(vcpus=48, memory_mib=182 * GIB, gpus=4), "g6.12xlarge"),
-        (8, Request(vcpus=192, memory_mib=729 * GIB, gpus=8), "g6.48xlarge"),
+        (1, ResourceRequirements(vcpus=8, memory_mib=30 * GIB, gpus=1), "g6.2xlarge"),
+        (2, ResourceRequirements(vcpus=24, memory_mib=91 * GIB, gpus=2), "g6.12xlarge"),
+        (4, ResourceRequirements(vcpus=48, memory_mib=182 * GIB, gpus=4), "g6.12xlarge"),
+        (8, ResourceRequirements(vcpus=192, memory_mib=729 * GIB, gpus=8), "g6.48xlarge"),
     ],
 )
-def test_a_request_is_the_share_of_the_smallest_machine(gpus: int, expected: Request, first: str) -> None:
-    assert request_for(gpus) == expected
+def test_a_request_is_the_share_of_the_smallest_machine(gpus: int, expected: ResourceRequirements, first: str) -> None:
+    assert requirements_for(gpus) == expected
     assert machines_for(expected)[0].name == first
 
 
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8])
 def test_a_request_fits_every_family_in_its_order(gpus: int) -> None:
-    families = [machine.family for machine in machines_for(request_for(gpus))]
+    families = [machine.family for machine in machines_for(requirements_for(gpus))]
     assert list(dict.fromkeys(families)) == list(FAMILIES)
 
 
@@ -56,12 +64,12 @@ def test_a_four_gpu_machine_gives_four_gpus() -> None:
 
 @given(gpus=st.integers(1, 8), families=st.permutations(FAMILIES), least=st.integers(1, 90))
 def test_every_request_that_is_offered_can_be_placed(gpus: int, families: list[str], least: int) -> None:
-    assert machines_for(request_for(gpus, families=tuple(families), least_memory_gib=least), tuple(families))
+    assert machines_for(requirements_for(gpus, families=tuple(families), least_memory_gib=least), tuple(families))
 
 
 def test_more_gpus_than_a_machine_has_are_refused_with_what_to_do() -> None:
     with pytest.raises(ConfigError, match=r"at most 8 GPUs a machine.*numNodes"):
-        request_for(9)
+        requirements_for(9)
 
 
 def test_prices_carry_their_date_and_an_unknown_type_is_named() -> None:

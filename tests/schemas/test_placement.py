@@ -33,14 +33,14 @@ def test_a_job_goes_to_the_queue_of_the_smallest_machine_that_has_its_gpus(
 ) -> None:
     placement = place(ComputeConfig(num_nodes=nodes, gpus_per_node=gpus), QUEUES)
     assert (placement.job_queue, placement.machine.name, placement.nodes) == (queue, machine, nodes)
-    assert placement.request.gpus == gpus
-    assert placement.machine.fits(placement.request)
+    assert placement.requirements.gpus == gpus
+    assert placement.machine.fits(placement.requirements)
 
 
 @given(gpus=st.integers(1, 4), nodes=st.integers(1, 64))
 def test_whatever_is_placed_fits_its_machine(gpus: int, nodes: int) -> None:
     placement = place(ComputeConfig(num_nodes=nodes, gpus_per_node=gpus), QUEUES)
-    assert placement.machine.fits(placement.request)
+    assert placement.machine.fits(placement.requirements)
 
 
 def test_more_gpus_than_any_machine_has_are_refused_before_anything_is_asked_for() -> None:

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from isaaclab_flows.container.simulator.events import EventFile, NoEvents, write_result, write_whole
+from isaaclab_flows.container.simulator.events import EventFile, NoEvents, write_result
 from isaaclab_flows.schemas.errors import ConfigError, ErrorRecord
 from isaaclab_flows.schemas.simulator import (
     EVENTS,
@@ -48,9 +48,3 @@ def test_a_result_appears_whole_and_reads_back(tmp_path: Path) -> None:
     assert read.error is not None
     assert read.error.sentence == "No such task (at trainingConfig.task). Choose another."
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["result.json"]
-
-
-def test_writing_whole_replaces_what_was_there(tmp_path: Path) -> None:
-    write_whole(tmp_path / "file", b"old")
-    write_whole(tmp_path / "file", b"new")
-    assert (tmp_path / "file").read_bytes() == b"new"

@@ -24,7 +24,8 @@ from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 import isaaclab_flows.flows.close
 import isaaclab_flows.flows.handle_error
 import isaaclab_flows.flows.open
-import isaaclab_flows.flows.pipeline
+import isaaclab_flows.flows.orchestrate
+from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import Outcome, TrainingSummary
 from isaaclab_flows.tasks.job.folder import folder_of
@@ -34,7 +35,6 @@ from isaaclab_flows.tasks.request.document import read_request
 from isaaclab_flows.tasks.results.publisher import Mirror
 from isaaclab_flows.tasks.results.tree import inventory
 from isaaclab_flows.tasks.storage import storage_at
-from isaaclab_flows.tasks.storage.files import write_whole
 from isaaclab_flows.tasks.vams import callback as vams
 
 PICTURE = bytes.fromhex(
@@ -66,7 +66,7 @@ class Plan:
 def run_pipeline(request_uri: str, plan: Plan, environment: dict[str, str], log: str) -> None:
     """Run the pipeline's body; the process ends as the plan says."""
     with _process(plan, environment, log):
-        isaaclab_flows.flows.pipeline.orchestrate(read_request(request_uri))
+        isaaclab_flows.flows.orchestrate.orchestrate(read_request(request_uri))
 
 
 def run_handler(request_uri: str, tags: list[str], plan: Plan, environment: dict[str, str], log: str) -> None:
@@ -139,10 +139,10 @@ def _process(plan: Plan, environment: dict[str, str], log: str) -> Iterator[None
     logger = logging.getLogger("flows")
     for module in (isaaclab_flows.flows.open, isaaclab_flows.flows.close, isaaclab_flows.flows.handle_error):
         module.get_run_logger = lambda: logger  # type: ignore[attr-defined]
-    isaaclab_flows.flows.pipeline.open_job = isaaclab_flows.flows.open.open_job.fn  # type: ignore[assignment]
-    isaaclab_flows.flows.pipeline.close = isaaclab_flows.flows.close.close.fn  # type: ignore[assignment]
-    isaaclab_flows.flows.pipeline.execute = execute  # type: ignore[assignment]
-    isaaclab_flows.flows.pipeline.runtime = SimpleNamespace(  # type: ignore[assignment]
+    isaaclab_flows.flows.orchestrate.open_job = isaaclab_flows.flows.open.open_job.fn  # type: ignore[assignment]
+    isaaclab_flows.flows.orchestrate.close = isaaclab_flows.flows.close.close.fn  # type: ignore[assignment]
+    isaaclab_flows.flows.orchestrate.execute = execute  # type: ignore[assignment]
+    isaaclab_flows.flows.orchestrate.runtime = SimpleNamespace(  # type: ignore[assignment]
         flow_run=SimpleNamespace(id=UUID(int=1), ui_url="http://prefect/runs/flow-run/1")
     )
     isaaclab_flows.flows.handle_error.keep_saved = isaaclab_flows.flows.handle_error.keep_saved.fn  # type: ignore[assignment]

@@ -16,7 +16,6 @@ from isaaclab_flows.schemas.errors import LimitReachedError
 from isaaclab_flows.tasks.job import lease as lease_module
 from isaaclab_flows.tasks.job.folder import JobFolder
 from isaaclab_flows.tasks.job.lease import is_live, lease
-from isaaclab_flows.tasks.storage.files import renamed_into
 
 
 @pytest.fixture
@@ -77,16 +76,3 @@ def test_a_holder_elsewhere_is_gone_when_its_lease_no_longer_changes(
     folder.lease_file.write_text(json.dumps({"owner": "x", "host": "other", "machine": "other", "pid": 1}))
     with lease(folder, patience=5):
         pass
-
-
-def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
-    target = tmp_path / "a" / "b.txt"
-
-    def fail_half_way() -> None:
-        with renamed_into(target) as partial:
-            partial.write_text("half")
-            raise RuntimeError
-
-    with pytest.raises(RuntimeError):
-        fail_half_way()
-    assert list(tmp_path.rglob("*.*")) == []

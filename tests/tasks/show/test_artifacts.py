@@ -16,7 +16,7 @@ from isaaclab_flows.schemas.job import Job, Price
 from isaaclab_flows.schemas.outcome import EvaluationSummary, Interval, Outcome, OutputFile, TrainingSummary
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.simulator import EvaluationEvent, IterationEvent, StageEvent
-from isaaclab_flows.tasks.show.artifacts import Board, RunArtifacts, links_markdown
+from isaaclab_flows.tasks.show.artifacts import ArtifactWriter, RunArtifacts, links_markdown
 from isaaclab_flows.tasks.show.texts import progress_text, results_table, summary_markdown, web_address
 
 
@@ -108,7 +108,7 @@ def test_addresses_are_ones_that_a_browser_opens(monkeypatch: pytest.MonkeyPatch
 
 def test_artifacts_follow_the_events_every_few_seconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     put: list[tuple[str, Any]] = []
-    monkeypatch.setattr(Board, "put", lambda self, name, kind, data, description: put.append((name, data)))
+    monkeypatch.setattr(ArtifactWriter, "put", lambda self, name, kind, data, description: put.append((name, data)))
     now = [0.0]
     shown = RunArtifacts(job(), logging.getLogger(), clock=lambda: now[0])
     shown(StageEvent(stage="training"))
@@ -123,9 +123,9 @@ def test_artifacts_follow_the_events_every_few_seconds(monkeypatch: pytest.Monke
 
 
 def test_a_run_that_was_deleted_ends_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Board, "put", lambda *_: None)
+    monkeypatch.setattr(ArtifactWriter, "put", lambda *_: None)
     gone = [False]
-    monkeypatch.setattr(Board, "deleted", lambda self: gone[0])
+    monkeypatch.setattr(ArtifactWriter, "deleted", lambda self: gone[0])
     now = [0.0]
     shown = RunArtifacts(job(), logging.getLogger(), clock=lambda: now[0])
     shown(StageEvent(stage="training"))
@@ -138,9 +138,9 @@ def test_a_server_that_does_not_answer_is_told_once_and_ends_nothing(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **_: 1 / 0)
-    monkeypatch.setattr(Board, "_own", lambda self: [UUID(int=1)])
-    board = Board("abc", logging.getLogger("test"))
-    board.put("progress", "progress", 1.0, "x")
-    board.put("progress", "progress", 2.0, "x")
-    assert not board.deleted()
+    monkeypatch.setattr(ArtifactWriter, "_own", lambda self: [UUID(int=1)])
+    artifacts = ArtifactWriter("abc", logging.getLogger("test"))
+    artifacts.put("progress", "progress", 1.0, "x")
+    artifacts.put("progress", "progress", 2.0, "x")
+    assert not artifacts.deleted()
     assert caplog.text.count("behind") == 1
