@@ -56,6 +56,7 @@ system: setup ## Run the tests that drive the simulator, Docker, servers, a brow
 
 schema: setup ## Write the JSON Schemas of the configurations again
 	$(BIN)/python -m isaaclab_flows.schemas
+	$(BIN)/python -m infrastructure.config
 
 clean: ## Remove what make has made, but not outputs
 	rm -rf .venv .tools $(RESULTS) .mypy_cache .ruff_cache .pytest_cache cdk.out .coverage*
