@@ -23,11 +23,11 @@ setup: $(STAMP) ## Prepare .venv with everything, in locked versions
 	@test -n "$(PYTHON)" || { echo "Python 3.12 was not found: install it, or run make with PYTHON=/path/to/python3.12"; exit 1; }
 	$(PYTHON) -m venv .tools && .tools/bin/pip install --quiet --disable-pip-version-check uv
 
-$(STAMP): $(REQUIREMENTS) pyproject.toml $(UV_TOOL)
+$(STAMP): $(REQUIREMENTS) pyproject.toml worker/pyproject.toml $(UV_TOOL)
 	@test -n "$(PYTHON)" || { echo "Python 3.12 was not found: install it, or run make with PYTHON=/path/to/python3.12"; exit 1; }
 	test -x $(BIN)/python || $(UV) venv --quiet --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
 	VIRTUAL_ENV=$(VENV) $(UV) pip sync --quiet --require-hashes $(REQUIREMENTS)
-	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable . --editable worker
 	@touch $@
 
 demo: setup ## Train and evaluate Cartpole on this machine's CPU; leaves checkpoints, metrics, pictures and a video
@@ -62,8 +62,8 @@ clean: ## Remove what make has made, but not outputs
 	rm -rf .venv .tools $(RESULTS) .mypy_cache .ruff_cache .pytest_cache cdk.out .coverage*
 
 lock: $(UV_TOOL) ## Lock all dependencies again (with hashes, without hosts)
-	$(UV) pip compile --quiet --python-version 3.12 --generate-hashes --no-emit-index-url --no-header --all-extras --group dev -o requirements/development.txt pyproject.toml
-	$(UV) pip compile --quiet --python-version 3.12 --generate-hashes --no-emit-index-url --no-header -c requirements/development.txt -o requirements/orchestrator.txt pyproject.toml
+	$(UV) pip compile --quiet --python-version 3.12 --generate-hashes --no-emit-index-url --no-header --no-emit-package prefect-aws-batch --all-extras --group dev -o requirements/development.txt pyproject.toml
+	$(UV) pip compile --quiet --python-version 3.12 --generate-hashes --no-emit-index-url --no-header --no-emit-package prefect-aws-batch -c requirements/development.txt --extra aws -o requirements/orchestrator.txt pyproject.toml
 	$(UV) pip compile --quiet --python-version 3.12 --generate-hashes --no-emit-index-url --no-header -c requirements/development.txt --extra isaaclab -o requirements/simulator.txt pyproject.toml
 
 synth: $(STAMP) ## Synthesise the AWS deployment (CONFIG=infrastructure/config.yaml), offline

@@ -143,7 +143,9 @@ def _batch_pool(client: SyncPrefectClient) -> None:
     worker = BaseWorker.get_worker_class_from_type("aws-batch")
     if worker is None:
         raise ConfigError(
-            "The worker type 'aws-batch' is not installed", where=GPU_POOL, remedy="Install isaaclab-flows again."
+            "The worker type 'aws-batch' is not installed",
+            where=GPU_POOL,
+            remedy="Install the worker for AWS Batch with: pip install 'isaaclab-flows[aws]'",
         )
     template = worker.get_default_base_job_template()
     variables = template["variables"]["properties"]

@@ -22,10 +22,10 @@ COPY . /opt/isaaclab-flows/
 # Installed, so that Prefect finds the worker type through its entry point.
 RUN if [ "$DEPENDENCIES" = install ]; then \
       /opt/venv/bin/pip install --quiet --no-cache-dir --disable-pip-version-check --no-deps --no-build-isolation \
-        --editable /opt/isaaclab-flows; \
+        --editable /opt/isaaclab-flows --editable /opt/isaaclab-flows/worker; \
     fi
 ENV PATH=/opt/venv/bin:$PATH \
-    PYTHONPATH=/opt/isaaclab-flows \
+    PYTHONPATH=/opt/isaaclab-flows:/opt/isaaclab-flows/worker \
     PYTHONUNBUFFERED=1
 WORKDIR /opt/isaaclab-flows
 USER isaaclab

@@ -162,7 +162,7 @@ class ServiceStack(Stack):
         }
 
     def _gpu_pool(self, images: Images, compute: Compute, access: PrefectAccess) -> dict[str, object]:
-        """Return the defaults of the GPU work pool's variables (worker/configuration.py)."""
+        """Return the defaults of the GPU work pool's variables (prefect_aws_batch's configuration)."""
         first = compute.queues.sets[0]
         request = requirements_for(first.gpus, families=self._config.compute.families)
         return {

@@ -43,7 +43,7 @@ class Placement(CamelModel):
     """The smallest machine of the first family, which is tried first; estimates are made with its price."""
 
     def job_variables(self) -> dict[str, str | int]:
-        """Return the aws-batch pool's variables (worker/configuration.py) that send a flow run there."""
+        """Return the aws-batch pool's variables (prefect_aws_batch's configuration) that send a flow run there."""
         return {
             "job_queue": self.job_queue,
             "num_nodes": self.nodes,

@@ -57,7 +57,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         (
             f"{STARTING}::test_a_redelivery_finds_the_same_flow_run",
             f"{STARTING}::test_concurrent_deliveries_converge_on_one_run_and_the_newest_token",
-            "worker/test_submission.py::test_a_live_job_of_that_name_is_adopted",
+            "../worker/tests/test_submission.py::test_a_live_job_of_that_name_is_adopted",
         ),
     ),
     9: (
@@ -112,8 +112,8 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
     16: (
         "multi-node jobs are rejected",
         (
-            "worker/test_definitions.py::test_the_main_node_runs_the_flow_and_the_others_join",
-            "worker/test_definitions.py::test_aws_accepts_what_the_form_makes",
+            "../worker/tests/test_definitions.py::test_the_main_node_runs_the_flow_and_the_others_join",
+            "../worker/tests/test_definitions.py::test_aws_accepts_what_the_form_makes",
         ),
     ),
     17: (
@@ -128,7 +128,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         (
             "schemas/test_instances.py::test_a_four_gpu_machine_gives_four_gpus",
             "schemas/test_instances.py::test_32_gib_never_fit_a_32_gib_machine",
-            "worker/test_job_run.py::test_a_lost_machine_is_followed_by_a_new_job_with_a_name_of_its_own",
+            "../worker/tests/test_job_run.py::test_a_lost_machine_is_followed_by_a_new_job_with_a_name_of_its_own",
         ),
     ),
     19: (
@@ -175,13 +175,13 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         "metadata travels in the container command, which has an 8 KB limit",
         (
             f"{STARTING}::test_an_event_starts_one_flow_run_that_is_given_only_the_document_s_uri",
-            "worker/test_definitions.py::test_runs_of_one_configuration_share_a_definition_whatever_their_environment",
+            "../worker/tests/test_definitions.py::test_runs_of_one_configuration_share_a_definition_whatever_their_environment",
         ),
     ),
     26: (
         "no logs of the orchestration; the checkpoints' file system goes with the stack; no tests",
         (
-            "worker/test_logs.py::test_lines_arrive_once_and_in_order_while_the_container_runs",
+            "../worker/tests/test_logs.py::test_lines_arrive_once_and_in_order_while_the_container_runs",
             "infrastructure/test_data_stack.py::test_the_file_system_is_encrypted_elastic_backed_up_and_kept",
         ),
     ),

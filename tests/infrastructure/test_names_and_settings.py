@@ -198,7 +198,7 @@ def test_prefects_own_variables_exist_in_prefect(deployment: Deployment) -> None
 
 
 def test_the_gpu_pools_defaults_are_variables_of_the_worker(deployment: Deployment) -> None:
-    from isaaclab_flows.worker.configuration import BatchVariables
+    from prefect_aws_batch.configuration import BatchVariables
 
     pool = gpu_pool(deployment, Resolver(deployment))
     assert set(pool) <= set(BatchVariables.model_fields)
@@ -214,7 +214,7 @@ def test_jobs_carry_the_tag_that_lets_the_worker_end_them(deployment: Deployment
 def test_placement_speaks_of_the_workers_variables(deployment: Deployment) -> None:
     from isaaclab_flows.schemas.config import ComputeConfig
     from isaaclab_flows.schemas.placement import Queues, place
-    from isaaclab_flows.worker.configuration import BatchVariables
+    from prefect_aws_batch.configuration import BatchVariables
 
     queues = Queues.model_validate_json(_containers(deployment)["orchestrator"]["ISAACLAB_FLOWS_QUEUES"])
     variables = place(ComputeConfig(num_nodes=1), queues).job_variables()

@@ -111,9 +111,10 @@ def test_the_orchestrating_side_installs_and_imports_without_torch_and_isaac_lab
     install = [*uv, "pip", "install", "--quiet", "--python", str(environment / "bin/python")]
     subprocess.run([*install, "--require-hashes", "-r", str(ROOT / "requirements/orchestrator.txt")], check=True)
     script = (
-        "import importlib.util, pkgutil, cli, flows, tasks, schemas, worker\n"
+        "import sys; sys.path.append('worker')\n"
+        "import importlib.util, pkgutil, cli, flows, tasks, schemas, prefect_aws_batch\n"
         "assert not [n for n in ('torch', 'isaaclab', 'gymnasium', 'warp') if importlib.util.find_spec(n)]\n"
-        "for package in (cli, flows, tasks, schemas, worker):\n"
+        "for package in (cli, flows, tasks, schemas, prefect_aws_batch):\n"
         "    for module in pkgutil.walk_packages(package.__path__, package.__name__ + '.'):\n"
         "        if not module.name.endswith('__main__'):\n"
         "            importlib.import_module(module.name)\n"

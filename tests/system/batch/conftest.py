@@ -28,7 +28,7 @@ def base_image() -> str:
     """A small image with this machine's Python; made of Debian's packages where it is missing."""
     known = subprocess.run(["docker", "image", "inspect", BASE_IMAGE], capture_output=True, check=False)
     if known.returncode:
-        subprocess.run([str(ROOT / "container" / "base" / "make"), BASE_IMAGE], check=True, timeout=900)
+        subprocess.run([str(ROOT / "container" / "image" / "base" / "make"), BASE_IMAGE], check=True, timeout=900)
     return BASE_IMAGE
 
 

@@ -17,8 +17,8 @@ from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import StateType
 from prefect.states import Cancelling
 
-from isaaclab_flows.worker.definitions import RUN_ID_TAG
-from isaaclab_flows.worker.logs import LOGGER
+from prefect_aws_batch.definitions import RUN_ID_TAG
+from prefect_aws_batch.logs import LOGGER
 from tests.system.batch.engine import container_of, jobs_of, wait_for_state
 from tests.system.conftest import ROOT, wait_until
 

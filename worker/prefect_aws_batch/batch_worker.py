@@ -1,0 +1,290 @@
+"""The Prefect worker of type aws-batch."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+from uuid import UUID
+
+import anyio
+from prefect.exceptions import InfrastructureNotFound
+from prefect.settings import get_current_settings
+from prefect.workers.base import BaseWorker, BaseWorkerResult
+
+from prefect_aws_batch.batch_api import BatchApi
+from prefect_aws_batch.configuration import BatchJobConfiguration, BatchVariables
+from prefect_aws_batch.definitions import job_name
+from prefect_aws_batch.diagnosis import CANCEL_REASON, Ending, ending_of
+from prefect_aws_batch.errors import MachineLostError
+from prefect_aws_batch.job_run import Aws, JobRun, run_count_of
+from prefect_aws_batch.logs import JobLogs, deliver_to_prefect, delivered_so_far
+from prefect_aws_batch.reconciler import WORKER_LABEL, Sweeper
+from prefect_aws_batch.reporting import is_unfinished, read_run, report
+from prefect_aws_batch.states import BatchJob
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import FlowRun
+
+
+_TAKE_OVER_WITHIN = 1.0
+"""Seconds."""
+
+
+class BatchWorkerResult(BaseWorkerResult):
+    """How a job ended: its id, and 0, its exit code, or 1 where it has none."""
+
+
+class _Notes:
+    """What one run's job is told and asks as it goes."""
+
+    def __init__(self, client: PrefectClient, flow_run_id: UUID, started: Callable[[str], None] | None = None) -> None:
+        self._client = client
+        self._flow_run_id = flow_run_id
+        self._started = started
+
+    async def submitted(self, job_id: str) -> None:
+        """Note the job as the run's infrastructure; the first submission is Prefect's own business."""
+        if self._started is not None:
+            started, self._started = self._started, None
+            started(job_id)
+        else:
+            await self._client.update_flow_run(self._flow_run_id, infrastructure_pid=job_id)
+
+    async def may_go_on(self) -> bool:
+        """Whether the run is Pending or Running still: nobody ended, cancelled or rescheduled it."""
+        run = await read_run(self._client, self._flow_run_id)
+        return run is not None and is_unfinished(run.state) and not (run.state and run.state.is_cancelling())
+
+
+class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerResult]):
+    """Runs flow runs as AWS Batch jobs: On-Demand or Spot, with or without GPUs, fair share, multi-node jobs.
+
+    Create a pool with ``prefect work-pool create gpu --type aws-batch`` and start a worker with
+    ``prefect worker start --pool gpu``. The worker needs ``batch:SubmitJob``, ``TerminateJob``, ``DescribeJobs``,
+    ``ListJobs``, ``TagResource``, ``DescribeJobDefinitions``, ``RegisterJobDefinition`` (and
+    ``DeregisterJobDefinition`` to clean up), ``logs:GetLogEvents`` on the log group, and ``iam:PassRole`` on the
+    jobs' roles. It keeps no state of its own: killed and started again, it finds its jobs by their tags.
+    """
+
+    type: str = "aws-batch"
+    job_configuration = BatchJobConfiguration
+    job_configuration_variables = BatchVariables
+    _description = "Run flow runs as AWS Batch jobs: On-Demand or Spot, fair share, GPUs, several nodes."
+    _display_name = "AWS Batch"
+    _logo_url = "https://cdn.sanity.io/images/3ugk85nk/production/d74b16fe84ce626345adf235a47008fea2869a60-225x225.png"
+    _documentation_url = "https://docs.aws.amazon.com/batch/latest/userguide/what-is-batch.html"
+
+    connect: ClassVar[Callable[[Any], BatchApi]] = staticmethod(BatchApi.connect)
+    """How to reach AWS with a credentials block; tests put a fake here."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._aws: dict[int, Aws] = {}
+        self._followed: set[UUID] = set()
+        self._sweeper: asyncio.Task[None] | None = None
+
+    # What Prefect calls
+
+    async def setup(self) -> None:
+        """Start the sweep: at once, which adopts what another worker left behind, and then again and again."""
+        await super().setup()
+        sweeper = Sweeper(
+            self,
+            self._work_pool_name,
+            self._logger,
+            every=self.heartbeat_interval_seconds,
+            cancelled_every=get_current_settings().worker.query_seconds,
+        )
+        self._sweeper = asyncio.get_running_loop().create_task(sweeper.run(), name="batch-sweeper")
+
+    async def teardown(self, *exc_info: Any) -> None:
+        """Stop; jobs go on, and the next worker adopts them."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        await super().teardown(*exc_info)
+        for aws in self._aws.values():
+            await aws.poller.close()
+            aws.api.close()
+        self._aws.clear()
+
+    async def run(
+        self,
+        flow_run: FlowRun,
+        configuration: BatchJobConfiguration,
+        task_status: TaskStatus[Any] | None = None,
+    ) -> BatchWorkerResult:
+        """Submit a run's job and follow it to its end.
+
+        Raises:
+            ConfigurationError: The configuration, or Batch, says no.
+            MachineLostError: Batch takes no job.
+        """
+        self._followed.add(flow_run.id)
+        try:
+            notes = _Notes(self.client, flow_run.id, task_status.started if task_status else None)
+            job_run = await self._job_run(flow_run, configuration, notes, run_count=flow_run.run_count)
+            job_id = await job_run.submit()
+            return await self._to_the_end(flow_run, job_run, job_id)
+        finally:
+            self._followed.discard(flow_run.id)
+
+    async def kill_infrastructure(
+        self, infrastructure_pid: str, configuration: BatchJobConfiguration, grace_seconds: int = 30
+    ) -> None:
+        """End a job: SIGTERM, then SIGKILL after the machine's stop timeout (Batch knows no other grace).
+
+        Raises:
+            InfrastructureNotFound: Batch has no such live job.
+        """
+        del grace_seconds
+        api = self.aws_for(configuration).api
+        found = await api.describe([infrastructure_pid])
+        if not found or not found[0].is_live:
+            raise InfrastructureNotFound(f"Batch has no live job {infrastructure_pid}.")
+        await api.terminate(infrastructure_pid, f"{CANCEL_REASON}: its run is cancelled")
+
+    async def _propose_crashed_state(
+        self, flow_run: FlowRun, message: str, client: PrefectClient | None = None
+    ) -> None:
+        """Leave a run alone that has an end, or a retry, of its own: the base class would overwrite it."""
+        current = await read_run(client or self.client, flow_run.id)
+        if current is not None and is_unfinished(current.state):
+            await super()._propose_crashed_state(flow_run, message, client)
+
+    # What the sweep calls
+
+    @property
+    def followed(self) -> Collection[UUID]:
+        """Runs that this worker follows or is submitting."""
+        return self._followed | self._submitting_flow_run_ids
+
+    async def configure(self, flow_run: FlowRun) -> BatchJobConfiguration:
+        """Fill in a run's configuration, as it would be submitted now."""
+        return await BatchJobConfiguration.resolve_for_flow_run(
+            flow_run,
+            client=self.client,
+            work_pool=self.work_pool.model_copy(deep=True),
+            worker_name=self.name,
+            worker_id=self.backend_id,
+        )
+
+    async def pool_configuration(self) -> BatchJobConfiguration:
+        """Fill in the pool's own defaults."""
+        return await BatchJobConfiguration.from_template_and_values(
+            self.work_pool.base_job_template, {}, client=self.client
+        )
+
+    def aws_for(self, configuration: BatchJobConfiguration) -> Aws:
+        """Return the connection that a configuration's credentials make; runs with the same ones share it."""
+        key = hash(configuration.aws_credentials)
+        if key not in self._aws:
+            self._aws[key] = Aws.of(type(self).connect(configuration.aws_credentials), self._logger)
+        return self._aws[key]
+
+    def adopt(self, flow_run: FlowRun, job_id: str | None) -> None:
+        """Follow a job that this worker did not submit; without one, find out how it ended."""
+        if flow_run.id in self._followed or self._runs_task_group is None:
+            return
+        self._followed.add(flow_run.id)
+        self._runs_task_group.start_soon(partial(self._follow_adopted, flow_run, job_id))
+
+    async def _follow_adopted(self, flow_run: FlowRun, job_id: str | None) -> None:
+        logger = self.get_flow_run_logger(flow_run)
+        try:
+            if self._limiter:
+                try:
+                    self._limiter.acquire_on_behalf_of_nowait(flow_run.id)
+                except (anyio.WouldBlock, RuntimeError):
+                    logger.debug("Adopted beyond the worker's limit: the job runs already.")
+            if not await self._takes_over(flow_run):
+                return
+            configuration = await self.configure(flow_run)
+            job = await self._last_job(configuration, flow_run, job_id)
+            if job is None:
+                error = MachineLostError("Batch has no job of this run", remedy="Run it again.")
+                await report(self.client, flow_run.id, ending_of(error), [])
+                return
+            logger.info("Worker '%s' adopts Batch job %s (%s)", self.name, job.job_id, job.status)
+            notes = _Notes(self.client, flow_run.id)
+            await notes.submitted(job.job_id)
+            run_count = run_count_of(job.name)
+            job_run = await self._job_run(flow_run, configuration, notes, run_count=run_count)
+            await self._to_the_end(flow_run, job_run, job.job_id)
+        except Exception:  # the next sweep tries again
+            logger.exception("The run's job could not be adopted.")
+        finally:
+            self._release_limit_slot(flow_run.id)
+            self._followed.discard(flow_run.id)
+
+    async def _takes_over(self, flow_run: FlowRun) -> bool:
+        """Put this worker's name on the run, unless another worker came first."""
+        # Workers that sweep at the same moment do not all look at the same moment.
+        await asyncio.sleep(random.uniform(0, _TAKE_OVER_WITHIN))
+        now = await read_run(self.client, flow_run.id)
+        if now is None or (now.labels or {}).get(WORKER_LABEL) != (flow_run.labels or {}).get(WORKER_LABEL):
+            return False
+        await self._give_worker_labels_to_flow_run(flow_run.id)
+        return True
+
+    async def _last_job(
+        self, configuration: BatchJobConfiguration, flow_run: FlowRun, job_id: str | None
+    ) -> BatchJob | None:
+        """Return the run's newest job, live or not, by its id or by the names its jobs have."""
+        api = self.aws_for(configuration).api
+        for known in (job_id, flow_run.infrastructure_pid):
+            if known and (found := await api.describe([known])):
+                return found[0]
+        if not configuration.job_queue:
+            return None
+        flow = configuration.labels.get("prefect.io/flow-name", "flow")
+        prefix = job_name(flow, flow_run.id, 0, 0).removesuffix("-1")
+        named = await api.find_by_prefix(configuration.job_queue, prefix)
+        return named[0] if named else None
+
+    # Inside
+
+    async def _job_run(
+        self, flow_run: FlowRun, configuration: BatchJobConfiguration, notes: _Notes, *, run_count: int
+    ) -> JobRun:
+        aws = self.aws_for(configuration)
+        logs = JobLogs(
+            aws.api.log_events,
+            aws.api.last_log_events,
+            partial(deliver_to_prefect, self.client, flow_run.id),
+            group=configuration.log_group,
+            position=await delivered_so_far(self.client, flow_run.id),
+        )
+        return JobRun(
+            aws,
+            configuration,
+            flow_run_id=flow_run.id,
+            flow_name=configuration.labels.get("prefect.io/flow-name", "flow"),
+            run_count=run_count,
+            logs=logs,
+            logger=self.get_flow_run_logger(flow_run),
+            followed=notes,
+        )
+
+    async def _to_the_end(self, flow_run: FlowRun, job_run: JobRun, job_id: str) -> BatchWorkerResult:
+        logger = self.get_flow_run_logger(flow_run)
+        ending = await job_run.to_the_end(job_id)
+        tail = job_run.tail
+        state = await report(self.client, flow_run.id, ending, tail)
+        if state is not None:
+            logger.error("The run is %s: %s", state.name, state.message)
+        elif ending.error is not None:
+            logger.warning("%s", ending.error.sentence)
+        job = job_run.job
+        return BatchWorkerResult(identifier=job.job_id if job else job_id, status_code=_status_code(ending, job))
+
+
+def _status_code(ending: Ending, job: BatchJob | None) -> int:
+    if ending.error is None:
+        return 0
+    return (job.exit_code if job else None) or 1

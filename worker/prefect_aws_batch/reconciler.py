@@ -1,0 +1,206 @@
+"""Runs the sweep: reads Prefect and Batch, decides, acts."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import StateType, WorkerStatus
+
+from prefect_aws_batch.batch_api import MOST_DESCRIBED
+from prefect_aws_batch.configuration import BatchJobConfiguration
+from prefect_aws_batch.diagnosis import CANCEL_REASON
+from prefect_aws_batch.job_run import Aws
+from prefect_aws_batch.reconcile import Adopt, End, Lost, RunState, RunView, decide, jobs_by_run
+from prefect_aws_batch.reporting import read_run
+from prefect_aws_batch.states import BatchJob
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import PrefectClient
+    from prefect.client.schemas.objects import FlowRun, State
+
+WORKER_LABEL = "prefect.worker.name"
+"""Under which Prefect notes a run's worker."""
+
+_PAGE = 200
+_REST = 5
+"""Sweeps of thousands of jobs rest for so many times their own length."""
+_STATES: dict[StateType, RunState] = {
+    StateType.PENDING: "pending",
+    StateType.RUNNING: "running",
+    StateType.CANCELLING: "cancelling",
+}
+
+
+class Host(Protocol):
+    """What the sweep needs of its worker."""
+
+    name: str
+
+    @property
+    def client(self) -> PrefectClient:
+        """The API."""
+
+    @property
+    def followed(self) -> Collection[UUID]:
+        """Runs that the worker follows."""
+
+    def configure(self, flow_run: FlowRun) -> Awaitable[BatchJobConfiguration]:
+        """Fill in a run's configuration."""
+
+    def pool_configuration(self) -> Awaitable[BatchJobConfiguration]:
+        """Fill in the pool's defaults."""
+
+    def aws_for(self, configuration: BatchJobConfiguration) -> Aws:
+        """Connect as a configuration says."""
+
+    def adopt(self, flow_run: FlowRun, job_id: str | None) -> None:
+        """Follow a live job (or, without one, look for how it ended) from now on."""
+
+
+class Sweeper:
+    """Sweeps a pool: quickly over cancelled runs, and now and then over everything."""
+
+    def __init__(self, host: Host, pool: str, logger: Any, *, every: float, cancelled_every: float) -> None:
+        self._host = host
+        self._pool = pool
+        self._logger = logger
+        self._every = every
+        self._cancelled_every = cancelled_every
+        self._ended: set[str] = set()
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        await asyncio.gather(
+            self._again_and_again(self.sweep, self._every),
+            self._again_and_again(self.sweep_cancelled, self._cancelled_every),
+        )
+
+    async def _again_and_again(self, what: Callable[[], Awaitable[None]], every: float) -> None:
+        while True:
+            begin = time.monotonic()
+            try:
+                await what()
+            except Exception as error:  # the next sweep may do better
+                self._logger.warning("The sweep over %s's jobs failed: %s", self._pool, error)
+                self._logger.debug("The sweep's traceback", exc_info=True)
+            await asyncio.sleep(max(every, _REST * (time.monotonic() - begin)))
+
+    async def sweep_cancelled(self) -> None:
+        """End the jobs of runs that were cancelled, as soon as their grace is over."""
+        runs = await self._read_runs([StateType.CANCELLING])
+        await self._act(runs, [])
+
+    async def sweep(self) -> None:
+        """Compare all unfinished runs of the pool with the live jobs of its queues."""
+        runs = await self._read_runs(list(_STATES))
+        queues: dict[str, Aws] = {}
+        for configuration in [await self._host.pool_configuration(), *await self._configurations(runs)]:
+            if configuration.job_queue:
+                queues.setdefault(configuration.job_queue, self._host.aws_for(configuration))
+        jobs = [job for queue, aws in queues.items() for job in await self._live_jobs(queue, aws)]
+        await self._act(runs, jobs)
+
+    async def _configurations(self, runs: list[FlowRun]) -> list[BatchJobConfiguration]:
+        # Those followed here have queues that other runs name too, or need no sweep.
+        return [await self._host.configure(run) for run in runs if run.id not in self._host.followed]
+
+    async def _live_jobs(self, queue: str, aws: Aws) -> list[BatchJob]:
+        """Return a queue's live jobs with their tags, which lists leave out; the poller knows some already."""
+        ids = [job.job_id for job in await aws.api.list_live(queue)]
+        watched = {job_id: job for job_id in ids if (job := aws.poller.latest(job_id)) is not None}
+        found = list(watched.values())
+        ids = [job_id for job_id in ids if job_id not in watched]
+        for start in range(0, len(ids), MOST_DESCRIBED):
+            found += await aws.api.describe(ids[start : start + MOST_DESCRIBED])
+        return found
+
+    async def _read_runs(self, states: list[StateType]) -> list[FlowRun]:
+        runs: list[FlowRun] = []
+        while True:
+            page = await self._host.client.read_flow_runs(
+                flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),
+                work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[self._pool])),
+                limit=_PAGE,
+                offset=len(runs),
+            )
+            runs += page
+            if len(page) < _PAGE:
+                return runs
+
+    async def _online(self) -> set[str]:
+        workers = await self._host.client.read_workers_for_work_pool(self._pool)
+        return {worker.name for worker in workers if worker.status == WorkerStatus.ONLINE}
+
+    async def _act(self, runs: list[FlowRun], jobs: list[BatchJob]) -> None:
+        known = {run.id: run for run in runs}
+        views = [await self._view(run) for run in runs]
+        for run_id in jobs_by_run(jobs, self._pool):
+            if run_id in known:
+                continue
+            run = await read_run(self._host.client, run_id)
+            if run is not None:
+                known[run_id] = run
+            views.append(await self._view(run) if run is not None else _deleted(run_id))
+        actions = decide(
+            views,
+            jobs,
+            pool=self._pool,
+            followed=self._host.followed,
+            own_name=self._host.name,
+            online=await self._online() if views else (),
+        )
+        for action in actions:
+            match action:
+                case Adopt(run_id, job_id):
+                    self._host.adopt(known[run_id], job_id)
+                case Lost(run_id):
+                    self._host.adopt(known[run_id], None)
+                case End(run_id, job_id, why):
+                    await self._end(known.get(run_id), job_id, why)
+
+    async def _end(self, run: FlowRun | None, job_id: str, why: str) -> None:
+        if job_id in self._ended:
+            return
+        configuration = await (self._host.configure(run) if run else self._host.pool_configuration())
+        self._logger.info("Ending Batch job %s: %s", job_id, why)
+        await self._host.aws_for(configuration).api.terminate(job_id, f"{CANCEL_REASON}: {why}")
+        self._ended.add(job_id)
+
+    async def _view(self, run: FlowRun) -> RunView:
+        state = run.state
+        grace = 0.0
+        if state is not None and state.type == StateType.CANCELLING:
+            grace = (await self._host.configure(run)).cancel_grace_seconds
+        labels = run.labels or {}
+        return RunView(
+            run_id=run.id,
+            state=_run_state(state),
+            has_started=run.start_time is not None,
+            state_age=(datetime.now(UTC) - state.timestamp).total_seconds() if state else 0.0,
+            job_id=run.infrastructure_pid,
+            worker=str(labels[WORKER_LABEL]) if WORKER_LABEL in labels else None,
+            cancel_grace=grace,
+            was_cancelled=state is not None and state.type == StateType.CANCELLED,
+        )
+
+
+def _run_state(state: State | None) -> RunState:
+    if state is None:
+        return "pending"
+    return "final" if state.is_final() else _STATES.get(state.type, "elsewhere")
+
+
+def _deleted(run_id: UUID) -> RunView:
+    return RunView(run_id, "final", has_started=False, state_age=float("inf"))

@@ -1,0 +1,71 @@
+"""Batch's jobs as DescribeJobs tells them, reduced to what the worker decides by."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+LIVE_STATUSES = ("SUBMITTED", "PENDING", "RUNNABLE", "STARTING", "RUNNING")
+"""In the order in which a job goes through them."""
+EXIT_TERMINATED = 143
+"""Exit code of a container that ended on SIGTERM."""
+EXIT_TEMPORARY = 75
+"""Exit code by which a container says that another machine may do better (EX_TEMPFAIL of sysexits.h)."""
+BEFORE_START = frozenset(("SUBMITTED", "PENDING", "RUNNABLE", "STARTING"))
+
+
+@dataclass(frozen=True, slots=True)
+class BatchJob:
+    """One job as it was when Batch was asked."""
+
+    job_id: str
+    name: str
+    status: str
+    status_reason: str = ""
+    """Batch's word on the job, e.g. why it waits or that its host went away."""
+    exit_code: int | None = None
+    """None where the container never ran, or its host took the code along."""
+    container_reason: str = ""
+    """ECS's word on the container, e.g. OutOfMemoryError."""
+    log_stream: str | None = None
+    attempts: int = 0
+    """Attempts that Batch began."""
+    queue: str = ""
+    created_at: float = 0.0
+    """Unix time [s]."""
+    stopped_at: float | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    num_nodes: int = 1
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it may still do something."""
+        return self.status in LIVE_STATUSES
+
+    @classmethod
+    def of(cls, detail: Mapping[str, Any]) -> Self:
+        """Read a JobDetail (or a JobSummary) of boto3; what is missing there is None or empty here."""
+        container = detail.get("container") or {}
+        attempts = detail.get("attempts") or []
+        last = (attempts[-1].get("container") or {}) if attempts else {}
+        stopped = detail.get("stoppedAt")
+        return cls(
+            job_id=detail["jobId"],
+            name=detail.get("jobName", ""),
+            status=detail.get("status", "SUBMITTED"),
+            status_reason=detail.get("statusReason") or "",
+            exit_code=_first(container.get("exitCode"), last.get("exitCode")),
+            container_reason=container.get("reason") or last.get("reason") or "",
+            log_stream=container.get("logStreamName") or last.get("logStreamName"),
+            attempts=max(len(attempts), 1 if detail.get("startedAt") else 0),
+            queue=detail.get("jobQueue", ""),
+            created_at=detail.get("createdAt", 0) / 1000,
+            stopped_at=stopped / 1000 if stopped else None,
+            tags=detail.get("tags") or {},
+            num_nodes=(detail.get("nodeProperties") or {}).get("numNodes", 1),
+        )
+
+
+def _first(*codes: int | None) -> int | None:
+    return next((code for code in codes if code is not None), None)

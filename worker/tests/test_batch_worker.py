@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from prefect.exceptions import InfrastructureNotFound
+
+from fake_batch import FakeBatch
+from prefect_aws_batch import BatchJobConfiguration, BatchWorker
+from prefect_aws_batch.batch_api import BatchApi
+from prefect_aws_batch.diagnosis import CANCEL_REASON
+from prefect_aws_batch.main import clean_up
+from prefect_aws_batch.registrar import Registrar
+
+pytestmark = pytest.mark.anyio
+
+Configure = Callable[..., BatchJobConfiguration]
+
+
+@pytest.fixture
+def worker(api: BatchApi, monkeypatch: pytest.MonkeyPatch) -> Iterator[BatchWorker]:
+    monkeypatch.setattr(BatchWorker, "connect", staticmethod(lambda credentials: api))
+    return BatchWorker("gpu", name="w1")
+
+
+@pytest.mark.parametrize("status", ["SUBMITTED", "RUNNABLE", "STARTING", "RUNNING"])
+async def test_killing_ends_a_job_whatever_it_waits_for(
+    batch: FakeBatch, worker: BatchWorker, configure: Configure, status: str
+) -> None:
+    job_id = batch.add("train", status=status)
+    await worker.kill_infrastructure(job_id, configure(), grace_seconds=30)
+    ((ended, reason),) = batch.terminated
+    assert ended == job_id
+    assert reason.startswith(CANCEL_REASON)
+
+
+@pytest.mark.parametrize("status", ["SUCCEEDED", "FAILED", None])
+async def test_killing_what_is_gone_says_so(
+    batch: FakeBatch, worker: BatchWorker, configure: Configure, status: str | None
+) -> None:
+    job_id = batch.add("train", status=status) if status else "job-of-last-year"
+    with pytest.raises(InfrastructureNotFound, match=job_id):
+        await worker.kill_infrastructure(job_id, configure())
+    assert not batch.terminated
+
+
+async def test_runs_with_the_same_credentials_share_one_connection_and_one_poller(
+    worker: BatchWorker, configure: Configure
+) -> None:
+    assert worker.aws_for(configure()) is worker.aws_for(configure(job_queue="another"))
+
+
+async def test_clean_up_says_what_it_took(
+    api: BatchApi, configure: Configure, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for memory in (1_000, 2_000):
+        await Registrar(api).definition_for(configure(memory=memory))
+    assert await clean_up(api, "prefect", keep=1) == 1
+    assert capsys.readouterr().out.count("deregistered arn:prefect-") == 1
