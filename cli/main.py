@@ -18,6 +18,15 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 
+jobs = typer.Typer(
+    help="See and steer jobs: those of this machine, and those of the server that PREFECT_API_URL names.",
+    no_args_is_help=True,
+)
+app.add_typer(jobs, name="jobs")
+
+JobArgument = Annotated[str, typer.Argument(help="An id, four or more of its first characters, a name, or `latest`.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
 ConfigArgument = Annotated[Path, typer.Argument(help="A `*-training-config.json` or `*-evaluation-config.json`.")]
 SetOption = Annotated[
     list[str] | None,
@@ -26,6 +35,23 @@ SetOption = Annotated[
 AssetRootOption = Annotated[
     Path | None, typer.Option(help="Folder that relative paths resolve against; by default the one above the file's.")
 ]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(version("isaaclab-flows"))
+        raise typer.Exit
+
+
+@app.callback()
+def _program(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command()
@@ -71,6 +97,33 @@ def demo(
 
     with fail():
         sys.exit(run_demo(output=output, overrides=tuple(overrides or ())))
+
+
+@app.command()
+def init(
+    file: Annotated[Path | None, typer.Argument(help="The file to write; by default one named by the task.")] = None,
+    task: Annotated[str | None, typer.Option(help="The task; asked for on a terminal.")] = None,
+    library: Annotated[str | None, typer.Option(help="`rsl_rl`, `rl_games` or `skrl`.")] = None,
+    num_envs: Annotated[int | None, typer.Option(min=1, help="Environments in parallel.")] = None,
+    iterations: Annotated[int | None, typer.Option(min=1, help="Policy updates.")] = None,
+    evaluation: Annotated[bool, typer.Option("--evaluation", help="An evaluation instead of a training.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file.")] = False,
+) -> None:
+    """Write a configuration by a few questions, or by options alone."""
+    from isaaclab_flows.cli.init import Answers
+    from isaaclab_flows.cli.init import init as write
+
+    with fail():
+        write(Answers(file, task, library, num_envs, iterations, evaluation, force))
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Say what this machine can run, and what to do about what it can't."""
+    from isaaclab_flows.cli.doctor import doctor as examine
+
+    with fail():
+        sys.exit(examine(as_json=as_json))
 
 
 @app.command()
@@ -143,6 +196,90 @@ def deploy(
 
     with fail():
         deploy_command(api_url, target)
+
+
+@jobs.command("list")
+def jobs_list(
+    as_json: JsonOption = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Show it again every two seconds, until Ctrl-C.")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="The newest so many.")] = 50,
+) -> None:
+    """List jobs: name, task, state, progress, reward, age, machine, cost so far, recoveries."""
+    from isaaclab_flows.cli.jobs import list_jobs
+
+    with fail():
+        list_jobs(as_json=as_json, watch=watch, limit=limit)
+
+
+@jobs.command("show")
+def jobs_show(job: JobArgument = "latest", as_json: JsonOption = False) -> None:
+    """Say all that is known of one job."""
+    from isaaclab_flows.cli.jobs import show_job
+
+    with fail():
+        show_job(job, as_json=as_json)
+
+
+@jobs.command("logs")
+def jobs_logs(
+    job: JobArgument = "latest",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the job ends.")] = False,
+) -> None:
+    """Print a job's log."""
+    from isaaclab_flows.cli.jobs import show_logs
+
+    with fail():
+        show_logs(job, follow=follow)
+
+
+@jobs.command("cancel")
+def jobs_cancel(job: JobArgument) -> None:
+    """End a job that runs; what it has saved is published."""
+    from isaaclab_flows.cli.jobs import cancel_job
+
+    with fail():
+        cancel_job(job)
+
+
+@jobs.command("retry")
+def jobs_retry(
+    job: JobArgument,
+    device: Annotated[str | None, typer.Option(help="`cpu`, `cuda` or `auto`; as before by default.")] = None,
+) -> None:
+    """Go on with a job that has stopped, from its newest checkpoint."""
+    from isaaclab_flows.cli.jobs import retry_job
+
+    with fail():
+        sys.exit(retry_job(job, device=device))
+
+
+@jobs.command("open")
+def jobs_open(job: JobArgument = "latest") -> None:
+    """Open a job's page, or the folder of its outputs."""
+    from isaaclab_flows.cli.jobs import open_job
+
+    with fail():
+        open_job(job)
+
+
+@jobs.command("tensorboard")
+def jobs_tensorboard(
+    job: JobArgument = "latest", port: Annotated[int, typer.Option(help="Port to serve on.")] = 6006
+) -> None:
+    """Serve a job's curves on this machine until Ctrl-C."""
+    from isaaclab_flows.cli.jobs import show_tensorboard
+
+    with fail():
+        sys.exit(show_tensorboard(job, port=port))
+
+
+@jobs.command("video")
+def jobs_video(job: JobArgument = "latest") -> None:
+    """Open a job's newest film."""
+    from isaaclab_flows.cli.jobs import open_video
+
+    with fail():
+        open_video(job)
 
 
 if __name__ == "__main__":

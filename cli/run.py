@@ -52,9 +52,12 @@ def validate_config(options: RunOptions) -> None:
 
 def run_config(options: RunOptions) -> int:
     """Run one configuration, show its progress and its result; return the program's exit code."""
+    return _say_result(perform(options))
+
+
+def _say_result(outcome: Outcome | int) -> int:
     from isaaclab_flows.tasks.show.headline import headline
 
-    outcome = perform(options)
     if isinstance(outcome, int):
         return outcome
     for line in headline(outcome):
@@ -71,7 +74,28 @@ def perform(options: RunOptions) -> Outcome | int:
     if options.output is not None:
         os.environ["ISAACLAB_FLOWS_OUTPUTS"] = options.output
         settings.cache_clear()
-    request = _request(options)
+    return _perform(_request(options), options)
+
+
+def go_on(job_id: str, *, device: str | None) -> int:
+    """Go on with a job of this machine, as it was asked for; return the program's exit code.
+
+    Args:
+        job_id: The job.
+        device: `cpu`, `cuda` or `auto`; None leaves it as it was.
+
+    Raises:
+        InputMissingError: It was not started from a terminal here.
+    """
+    from isaaclab_flows.tasks.job.folder import folder_of
+    from isaaclab_flows.tasks.request.document import read_request
+
+    request = read_request(str(folder_of(job_id).path / "request.json"))
+    request = request.model_copy(update={"again": False, "device": device or request.device})
+    return _say_result(_perform(request, RunOptions(Path(request.config_uri or ""), job_id=job_id, device=device)))
+
+
+def _perform(request: Request, options: RunOptions) -> Outcome | int:
     prepare_prefect(verbose=options.verbose)
     from isaaclab_flows.tasks.request.resolve import resolve
 

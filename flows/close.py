@@ -8,10 +8,9 @@ from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.request import VamsLocations
 from isaaclab_flows.tasks.job.folder import folder_of
-from isaaclab_flows.tasks.results.publish import publish
+from isaaclab_flows.tasks.results.publish import point_latest, publish
 from isaaclab_flows.tasks.results.tree import require
 from isaaclab_flows.tasks.show.artifacts import show_outputs
-from isaaclab_flows.tasks.storage.base import join_uri
 from isaaclab_flows.tasks.vams.limits import best_checkpoint, select
 from isaaclab_flows.tasks.vams.metadata import write_metadata
 from isaaclab_flows.tasks.vams.previews import write_previews
@@ -36,7 +35,7 @@ def close(
     """
     logger = get_run_logger()
     require(job, outcome.files)
-    target = join_uri(job.output_uri, job.job_id)
+    target = job.outputs_uri
     outcome = outcome.model_copy(update={"output_uri": target})
     staged = outcome.files
     if vams is not None:
@@ -46,6 +45,7 @@ def close(
             outcome = outcome.model_copy(update={"warnings": (*outcome.warnings, selection.warning)})
         outcome = outcome.model_copy(update={"files": selection.kept})
     publish(job.staging_uri, target, outcome.files, scratch=folder_of(job).path / "publish")
+    point_latest(job)
     if vams is not None:
         for problem in write_previews(job, outcome, vams, staged=staged):
             logger.warning(problem)

@@ -12,8 +12,7 @@ from isaaclab_flows.tasks.job.folder import folder_of
 from isaaclab_flows.tasks.job.hand_over import known_job, load_outcome
 from isaaclab_flows.tasks.prefect_runs import attempt_of, call_dead, end_live_children, find_run, why_ended
 from isaaclab_flows.tasks.request.document import read_request
-from isaaclab_flows.tasks.results.publish import publish
-from isaaclab_flows.tasks.storage.base import join_uri
+from isaaclab_flows.tasks.results.publish import point_latest, publish
 from isaaclab_flows.tasks.vams.callback import answer_failure, resend
 
 END_CHILDREN_SECONDS = 120.0
@@ -84,13 +83,14 @@ def keep_saved(job: Job, error: ErrorRecord) -> Outcome:
     outcome = load_outcome(job) or Outcome(
         job_id=job.job_id, kind=job.kind, status="failed", task=job.task, library=job.library
     )
-    target = join_uri(job.output_uri, job.job_id)
+    target = job.outputs_uri
     status = "cancelled" if error.kind == "cancelled" else "failed"
     outcome = outcome.model_copy(update={"error": error, "status": status, "output_uri": target})
     if job.source == "vams" or not outcome.files:
         return outcome
     try:
         publish(job.staging_uri, target, outcome.files, scratch=folder_of(job).path / "publish")
+        point_latest(job)
         logger.info("Kept %d files that were saved before the failure in %s", len(outcome.files), target)
     except FlowsError as problem:
         logger.warning("What was saved stays in %s: %s", job.staging_uri, problem.sentence)

@@ -28,5 +28,5 @@ def open_job(request: Request) -> Job:
         logger.warning(warning)
     for source in job.checkpoints:
         logger.info("Checkpoint: %s (by %s)", source.uri, source.found_by)
-    logger.info("Opened %s: outputs will be in %s/%s", job.title, job.output_uri, job.job_id)
+    logger.info("Opened %s: outputs will be in %s", job.title, job.outputs_uri)
     return job

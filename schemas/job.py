@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from pydantic import Field
@@ -9,6 +10,9 @@ from pydantic import Field
 from isaaclab_flows.schemas.config import CamelModel, EvaluationJobConfig, Kind, TrainingJobConfig
 from isaaclab_flows.schemas.request import JobId
 from isaaclab_flows.schemas.task_names import Library
+
+_UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
+_MOST_NAME = 60
 
 FLOW_RUN_LABEL = "flowRun"
 """The label that holds the id of the flow run that somebody started, below which all work for the job is done."""
@@ -58,6 +62,19 @@ class Job(CamelModel):
     price: Price | None = None
     again: bool = False
     warnings: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+    @property
+    def outputs_folder(self) -> str:
+        """Name of the outputs' folder: the id where VAMS or a sweep looks for it, else one that people recognise."""
+        if self.source not in ("cli", "ui"):
+            return self.job_id
+        name = _UNFIT.sub("-", self.config.name).strip("-.")[:_MOST_NAME].rstrip("-.")
+        return f"{name}-{self.job_id[:8]}" if name else self.job_id
+
+    @property
+    def outputs_uri(self) -> str:
+        """Where the outputs are published: a folder or an s3:// prefix."""
+        return f"{self.output_uri.rstrip('/')}/{self.outputs_folder}"
 
     @property
     def title(self) -> str:

@@ -90,6 +90,15 @@ def is_live(folder: JobFolder, *, now: float) -> bool:
     return isinstance(stamp, int | float) and now - stamp < 10 * LEASE_EXPIRES_SECONDS
 
 
+def holder_here(folder: JobFolder) -> int | None:
+    """Return the process on this machine that works in a job folder; None where nobody does, or somebody elsewhere."""
+    held = _read_lease(folder)
+    if held is None or _is_gone(held) or held.get("machine") != _identity()["machine"]:
+        return None
+    pid = held.get("pid")
+    return pid if isinstance(pid, int) else None
+
+
 def _read_lease(folder: JobFolder) -> dict[str, object] | None:
     try:
         data = json.loads(folder.lease_file.read_bytes())

@@ -16,11 +16,10 @@ from isaaclab_flows.tasks.job.hand_over import save_outcome
 from isaaclab_flows.tasks.results.evaluation import collect
 from isaaclab_flows.tasks.results.learning_curve import draw_learning_curve
 from isaaclab_flows.tasks.results.metrics import read_metrics
-from isaaclab_flows.tasks.results.publish import publish
+from isaaclab_flows.tasks.results.publish import point_latest, publish
 from isaaclab_flows.tasks.results.training import summarise_training, summary_json
 from isaaclab_flows.tasks.results.tree import inventory, refresh
 from isaaclab_flows.tasks.simulator.attempts import History, history
-from isaaclab_flows.tasks.storage.base import join_uri
 
 
 def conclude(
@@ -57,7 +56,7 @@ def conclude(
         evaluations=evaluations,
         started_at=started,
         seconds=round(time.time() - started, 1),
-        output_uri=join_uri(job.output_uri, job.job_id),
+        output_uri=job.outputs_uri,
         gpu_seconds=round(done.gpu_seconds, 1),
         estimated_cost=_cost(job, done.seconds),
         attempts=max(1, done.attempts),
@@ -90,6 +89,7 @@ def keep_abandoned(
     save_outcome(job, outcome)
     folder.save(folder.outcome_file, outcome)
     publish(str(folder.out), outcome.output_uri, outcome.files, scratch=folder.path / "publish")
+    point_latest(job)
     return outcome
 
 

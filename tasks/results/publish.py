@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from isaaclab_flows.schemas.errors import OutputsMissingError
+from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import OutputFile
 from isaaclab_flows.tasks.storage import storage_at
-from isaaclab_flows.tasks.storage.base import copy_all
+from isaaclab_flows.tasks.storage.base import copy_all, is_s3
+from isaaclab_flows.tasks.storage.files import renamed_into
 from isaaclab_flows.tasks.storage.folder import FolderStorage
+
+LATEST = "latest"
 
 
 def publish(source_uri: str, target_uri: str, files: Sequence[OutputFile], *, scratch: Path) -> None:
@@ -47,3 +52,14 @@ def publish(source_uri: str, target_uri: str, files: Sequence[OutputFile], *, sc
             local.unlink(missing_ok=True)
 
     copy_all([(lambda f=f: copy(f), f.path) for f in files])  # type: ignore[misc]
+
+
+def point_latest(job: Job) -> None:
+    """Let ``latest`` beside a job's outputs lead to them, where they lie in a folder; best effort, for people."""
+    if is_s3(job.output_uri) or job.outputs_folder == job.job_id:
+        return
+    link = Path(job.output_uri) / LATEST
+    if link.exists() and not link.is_symlink():
+        return  # somebody's own file or folder
+    with contextlib.suppress(OSError), renamed_into(link) as partial:
+        partial.symlink_to(job.outputs_folder, target_is_directory=True)

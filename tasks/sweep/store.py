@@ -21,6 +21,7 @@ from isaaclab_flows.schemas.request import JobId
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.sweep import SweepConfig
 from isaaclab_flows.tasks.job.checkpoints import SUFFIXES
+from isaaclab_flows.tasks.job.folder import folder_of
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import Storage, is_s3, join_uri, sha256_of, split_s3, split_uri
 from isaaclab_flows.tasks.storage.folder import FolderStorage
@@ -81,6 +82,8 @@ def _matches(pattern: str, *, asset_uri: str | None, output_uri: str) -> list[st
             )
         places += [join_uri(asset_uri, pattern)] if asset_uri else []
         if _may_be_job_id(pattern):
+            outcome = folder_of(pattern).load_outcome()
+            places += [outcome.output_uri] if outcome is not None else []
             places.append(join_uri(output_uri, pattern))
     for place in places:
         uris = choose_checkpoints(place, _files_near(place))

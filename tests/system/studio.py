@@ -45,6 +45,11 @@ class Studio:
     def outputs(self) -> Path:
         return self.folder / "outputs"
 
+    def outputs_of(self, job_id: str) -> Path:
+        """Return the folder that a job's outputs were published to."""
+        (found,) = self.outputs.glob(f"*-{job_id[:8]}")
+        return found
+
     def environment(self) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "AWS_", "ISAACLAB_FLOWS_"))}
         # One kill of the simulator is a failed run here: what a retry does is what is tested.

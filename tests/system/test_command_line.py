@@ -54,7 +54,9 @@ def test_ctrl_c_keeps_what_was_saved_and_the_same_job_goes_on(output: Path) -> N
     assert found, seen
     job = found[1]
     assert f"--job {job}" in seen, "it says how to go on"
-    assert list((output / job / "checkpoints").glob("model_*.pt")), "what was saved was published"
+    (outputs,) = output.glob(f"*-{job[:8]}")
+    assert (output / "latest").resolve() == outputs
+    assert list((outputs / "checkpoints").glob("model_*.pt")), "what was saved was published"
 
     again = subprocess.run(
         command(output, "--job", job),
@@ -67,12 +69,12 @@ def test_ctrl_c_keeps_what_was_saved_and_the_same_job_goes_on(output: Path) -> N
     )
     assert again.returncode == 0, again.stderr
     assert "14 of 14 iterations" in again.stdout
-    with (output / job / "metrics.csv").open() as file:
+    with (outputs / "metrics.csv").open() as file:
         assert [int(row["iteration"]) for row in csv.DictReader(file)] == list(range(14))
-    summary = json.loads((output / job / "summary.json").read_text())
+    summary = json.loads((outputs / "summary.json").read_text())
     assert summary["status"] == "succeeded"
     assert summary["training"]["recoveries"] == 1
-    names = {p.relative_to(output / job).as_posix() for p in (output / job).rglob("*") if p.is_file()}
+    names = {p.relative_to(outputs).as_posix() for p in outputs.rglob("*") if p.is_file()}
     assert {
         "checkpoints/model_13.pt",
         "exported/policy.onnx",

@@ -85,8 +85,8 @@ def test_a_training_ends_completed_and_shows_what_came_out(studio: Studio) -> No
     assert f"{total} of {total} iterations" in shown["summary"]["data"]
     assert shown["learning-curve"]["data"].startswith("data:image/png;base64,")
     assert json.loads(shown["results"]["data"])[0]["iterations"] == f"{total} of {total}"
-    assert f"/{run_id}/metrics.csv" in shown["outputs"]["data"]
-    assert (studio.outputs / run_id / "checkpoints").is_dir()
+    assert f"-{run_id[:8]}/metrics.csv" in shown["outputs"]["data"]
+    assert (studio.outputs_of(run_id) / "checkpoints").is_dir()
 
 
 def killed(studio: Studio, iterations: int) -> str:
@@ -107,9 +107,9 @@ def went_on(studio: Studio, run_id: str, iterations: int) -> None:
     wait_until("the retry", lambda: studio.run(run_id)["run_count"] > 1, seconds=400)
     assert studio.wait(run_id)["state_type"] == "COMPLETED", studio.logs()
     assert len(list((studio.outputs / ".jobs" / run_id / "attempts").iterdir())) == 2
-    with (studio.outputs / run_id / "metrics.csv").open() as file:
+    with (studio.outputs_of(run_id) / "metrics.csv").open() as file:
         assert [int(row["iteration"]) for row in csv.DictReader(file)] == list(range(iterations))
-    summary = json.loads((studio.outputs / run_id / "summary.json").read_text())
+    summary = json.loads((studio.outputs_of(run_id) / "summary.json").read_text())
     assert summary["training"]["recoveries"] == 1
 
 
@@ -134,7 +134,7 @@ def sweep(studio: Studio) -> str:
     """Sweep over a training's checkpoints and a torn one, once a session; return the flow run's id."""
     if not studio.swept:
         job = train(studio)
-        (studio.outputs / job / "checkpoints/model_77.pt").write_bytes(b"no checkpoint")
+        (studio.outputs_of(job) / "checkpoints/model_77.pt").write_bytes(b"no checkpoint")
         run_id = studio.start("evaluation-sweep/evaluation-sweep", SWEEP | {"checkpoints": [job]})
         assert studio.wait(run_id)["state_type"] == "COMPLETED", studio.logs()
         studio.swept.append(run_id)
@@ -173,7 +173,7 @@ def test_cancelling_a_sweep_ends_its_children(studio: Studio) -> None:
 
 
 def test_cancelling_one_job_of_a_sweep_leaves_the_others_to_it(studio: Studio) -> None:
-    folder = studio.outputs / train(studio) / "checkpoints"
+    folder = studio.outputs_of(train(studio)) / "checkpoints"
     checkpoints = sorted(map(str, folder.glob("model_*.pt")))[:2]
     parameters = SWEEP | {"name": "Halved", "jobs": {"checkpoints_per_job": 1}, "checkpoints": checkpoints}
     run_id = studio.start("evaluation-sweep/evaluation-sweep", parameters)
