@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isaaclab_flows.schemas.errors import OutputsMissingError
+from isaaclab_flows.schemas.files import renamed_into
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import OutputFile
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import copy_all, is_s3
-from isaaclab_flows.tasks.storage.files import renamed_into
 from isaaclab_flows.tasks.storage.folder import FolderStorage
 
 LATEST = "latest"
