@@ -38,10 +38,11 @@ test: lint types fast system ## Run every check and test that can run here
 up: setup ## Start a local studio: Prefect's server and UI, workers, deployments
 	@$(BIN)/isaaclab-flows up
 
-lint: setup ## Check style, format and the direction of imports
+lint: setup ## Check style, format, the direction of imports, and that nothing is dead
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/vulture
 
 types: setup ## Check types, strictly
 	$(BIN)/mypy

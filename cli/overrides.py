@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
 from isaaclab_flows.schemas.config import merge
+from isaaclab_flows.schemas.dotted import nested, value_of
 from isaaclab_flows.schemas.errors import ConfigError
 
 
@@ -19,16 +19,9 @@ def parse_overrides(items: Iterable[str]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for item in items:
         key, equals, text = item.partition("=")
-        path = key.strip().split(".")
-        if not equals or not all(path):
+        if not equals or not all(key.strip().split(".")):
             raise ConfigError(
                 f"'--set {item}' is no KEY=VALUE", where="--set", remedy="For example: --set trainingConfig.numEnvs=64"
             )
-        try:
-            value: Any = json.loads(text)
-        except json.JSONDecodeError:
-            value = text
-        for part in reversed(path):
-            value = {part: value}
-        result = merge(result, value)
+        result = merge(result, nested(key.strip(), value_of(text)))
     return result

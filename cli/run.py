@@ -143,6 +143,8 @@ def _announce(job: Job) -> None:
 def _request(options: RunOptions) -> Request:
     from pydantic import ValidationError
 
+    from isaaclab_flows.tasks.storage.base import absolute_uri
+
     root = options.asset_root
     if root is not None and not root.is_dir():
         raise ConfigError(f"'--asset-root {root}' is no folder", where="--asset-root", remedy="Name a folder.")
@@ -151,10 +153,10 @@ def _request(options: RunOptions) -> Request:
         return Request(
             job_id=options.job_id or new_job_id(),
             source="cli",
-            config_uri=str(options.config.expanduser().absolute()),
+            config_uri=absolute_uri(options.config),
             overrides=parse_overrides(options.overrides),
-            asset_uri=str(root.expanduser().absolute()) if root else None,
-            output_uri=output if output.startswith("s3://") else str(Path(output).expanduser().absolute()),
+            asset_uri=absolute_uri(root) if root else None,
+            output_uri=absolute_uri(output),
             device=options.device,
             again=options.again,
         )

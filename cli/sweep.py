@@ -24,10 +24,11 @@ def run_sweep(config: Path, *, asset_root: Path | None, output: str | None, devi
     """
     from isaaclab_flows.cli.run import prepare_prefect
     from isaaclab_flows.tasks.request.sweep import read_sweep
+    from isaaclab_flows.tasks.storage.base import absolute_uri
 
     prepare_prefect(verbose=True)  # its lines are the progress: one a group
-    uri = str(config.expanduser().absolute())
-    checked, asset = read_sweep(uri, str(asset_root.expanduser().absolute()) if asset_root else None)
+    uri = absolute_uri(config)
+    checked, asset = read_sweep(uri, absolute_uri(asset_root) if asset_root else None)
     console().print(f"[bold]{checked.name}[/bold]  sweep of {', '.join(checked.sweep_config.tasks)}")
     from isaaclab_flows.flows.evaluation_sweep import evaluation_sweep
     from isaaclab_flows.schemas.forms import Places

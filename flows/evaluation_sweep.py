@@ -35,8 +35,8 @@ from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.sweep import BestCheckpoint, Metric, SweepConfig, SweepSummary
 from isaaclab_flows.schemas.task_names import Library
 from isaaclab_flows.tasks.prefect_runs import is_wanted
-from isaaclab_flows.tasks.request.forms import absolute
 from isaaclab_flows.tasks.request.sweep import read_sweep
+from isaaclab_flows.tasks.storage.base import absolute_uri
 from isaaclab_flows.tasks.sweep.groups import Evaluated, SweepRun, evaluate, versions
 from isaaclab_flows.tasks.sweep.leaderboard import Board, boards, compare_with_last_best
 from isaaclab_flows.tasks.sweep.outputs import SweepResult
@@ -100,7 +100,7 @@ def evaluation_sweep(
         places: Where inputs come from and outputs go to.
     """
     if config_uri:
-        config, asset = read_sweep(absolute(config_uri), places.asset_uri)
+        config, asset = read_sweep(absolute_uri(config_uri), places.asset_uri)
     else:
         config = sweep_config(
             name=name,
@@ -116,8 +116,8 @@ def evaluation_sweep(
             jobs=jobs,
             regression=regression,
         )
-        asset = absolute(places.asset_uri or ".")
-    output = absolute(places.output_uri or settings().outputs)
+        asset = absolute_uri(places.asset_uri or ".")
+    output = absolute_uri(places.output_uri or settings().outputs)
     return sweep(
         config,
         asset_uri=asset,

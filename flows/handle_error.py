@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prefect import flow, get_run_logger
 
-from isaaclab_flows.schemas.errors import ErrorRecord, FlowsError
+from isaaclab_flows.schemas.errors import CancelledError, ErrorRecord, FlowsError
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.request import Request
@@ -84,7 +84,7 @@ def keep_saved(job: Job, error: ErrorRecord) -> Outcome:
         job_id=job.job_id, kind=job.kind, status="failed", task=job.task, library=job.library
     )
     target = job.outputs_uri
-    status = "cancelled" if error.kind == "cancelled" else "failed"
+    status = "cancelled" if error.kind == CancelledError.kind else "failed"
     outcome = outcome.model_copy(update={"error": error, "status": status, "output_uri": target})
     if job.source == "vams" or not outcome.files:
         return outcome

@@ -285,13 +285,16 @@ def merge(beneath: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return merged
 
 
-def asset_root_of(config_path: str) -> str:
+def asset_root_of(config_uri: str) -> str:
     """Return the asset's root for a config file: the folder above its own folder; at the top, its own folder.
 
     Args:
-        config_path: POSIX path of the file within the asset's location, e.g. ``asset/training/x.json``.
+        config_uri: POSIX path, e.g. ``asset/training/x.json``, or s3:// URI, of which a bucket's root is the top.
     """
-    folder = PurePosixPath(config_path).parent
+    if config_uri.startswith("s3://"):
+        bucket, _, key = config_uri.removeprefix("s3://").partition("/")
+        return f"s3://{bucket}/{asset_root_of(key)}".removesuffix("/.")
+    folder = PurePosixPath(config_uri).parent
     return str(folder.parent) if folder.name else str(folder)
 
 

@@ -129,6 +129,15 @@ class CancelledError(FlowsError):
     kind = "cancelled"
 
 
+def was_cancelled(error: BaseException) -> bool:
+    """Say whether an exception means that somebody ended the work, by Prefect, a signal or Ctrl-C."""
+    # Prefect's signal is known by its name: the simulator's side has no Prefect.
+    return isinstance(error, CancelledError | KeyboardInterrupt | SystemExit) or type(error).__name__ in (
+        "CancelledError",
+        "TerminationSignal",
+    )
+
+
 def _tree(cls: type[FlowsError]) -> dict[str, type[FlowsError]]:
     found = {cls.kind: cls}
     for child in cls.__subclasses__():

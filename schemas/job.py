@@ -80,3 +80,9 @@ class Job(CamelModel):
     def title(self) -> str:
         """Task, library and the id's first eight characters, as run names say it."""
         return f"{self.task} · {self.library} · {self.job_id[:8]}"
+
+    def dollars(self, seconds: float) -> float | None:
+        """Return what all the job's machines cost for so many seconds [$]; None where no price is known."""
+        if self.price is None:
+            return None
+        return round(self.price.dollars_per_hour * self.config.compute_config.num_nodes * seconds / 3600, 4)

@@ -4,14 +4,14 @@ seconds and another machine gets the job.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
+
+from isaaclab_flows.schemas import nvidia_smi
 
 QUERY_SECONDS: Final = 60.0
 """A driver that does not answer for so long is hung."""
@@ -71,9 +71,9 @@ def examine(*, needed: bool) -> GpuReport:
         needed: A machine without any is trouble; otherwise the CPU simulates.
     """
     try:
-        answer = _ask(("nvidia-smi", f"--query-gpu={','.join(_FIELDS)}", "--format=csv,noheader,nounits"))
+        answer = _ask(nvidia_smi.query(_FIELDS))
         if answer.returncode and "not a valid field" in answer.stdout + answer.stderr:
-            answer = _ask(("nvidia-smi", f"--query-gpu={','.join(_BASIC_FIELDS)}", "--format=csv,noheader,nounits"))
+            answer = _ask(nvidia_smi.query(_BASIC_FIELDS))
     except FileNotFoundError:
         return GpuReport(trouble="there is no NVIDIA driver here (nvidia-smi was not found)" if needed else "")
     except subprocess.TimeoutExpired:
@@ -89,7 +89,6 @@ def examine(*, needed: bool) -> GpuReport:
 
 def parse(text: str) -> tuple[Gpu, ...]:
     """Read nvidia-smi's rows; what it cannot tell (``[N/A]``, ``ERR!``) becomes None."""
-    rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text)) if len(row) >= len(_BASIC_FIELDS)]
     return tuple(
         Gpu(
             index=_number(row[0]) or 0,
@@ -100,7 +99,7 @@ def parse(text: str) -> tuple[Gpu, ...]:
             uncorrected_errors=_number(row[5]) if len(row) > 5 else None,
             remapping_failed=len(row) > 6 and row[6].casefold() in {"yes", "1"},
         )
-        for row in rows
+        for row in nvidia_smi.rows(text, fields=len(_BASIC_FIELDS))
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from rich import filesize
+
 from isaaclab_flows.tasks.job.folder import JobFolder
 from isaaclab_flows.tasks.job.lease import is_live
 
@@ -105,8 +107,9 @@ def forget_calls(jobs: Path, *, older_than_days: float, now: float) -> None:
 
 
 def human(size: int) -> str:
-    """Return bytes as people read them."""
-    return f"{size / 2**30:,.1f} GiB" if size >= 2**30 else f"{size / 2**20:,.1f} MiB"
+    """Return bytes as people read them, in the units that the quota is given in."""
+    unit, name = filesize.pick_unit_and_suffix(size, ["bytes", "KiB", "MiB", "GiB", "TiB"], 1024)
+    return f"{size / unit:,.1f} {name}" if unit > 1 else f"{size} {name}"
 
 
 def total(jobs: Sequence[StoredJob]) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 from prefect.runtime import flow_run
@@ -12,6 +11,7 @@ from isaaclab_flows.schemas.errors import ConfigError
 from isaaclab_flows.schemas.forms import Places
 from isaaclab_flows.schemas.request import Request, new_job_id
 from isaaclab_flows.schemas.settings import settings
+from isaaclab_flows.tasks.storage.base import absolute_uri
 
 
 def form_request(kind: Kind, config: dict[str, Any], places: Places, device: str) -> Request:
@@ -33,15 +33,10 @@ def form_request(kind: Kind, config: dict[str, Any], places: Places, device: str
         kind=kind,
         source="ui",
         config=config,
-        asset_uri=absolute(places.asset_uri) if places.asset_uri else absolute("."),
-        output_uri=absolute(places.output_uri or settings().outputs),
+        asset_uri=absolute_uri(places.asset_uri) if places.asset_uri else absolute_uri("."),
+        output_uri=absolute_uri(places.output_uri or settings().outputs),
         device=None if device == "auto" else device,
     )
-
-
-def absolute(place: str) -> str:
-    """Return an s3:// URI as it is, and a path as an absolute one."""
-    return place if place.startswith("s3://") else str(Path(place).expanduser().absolute())
 
 
 def run_name() -> str:

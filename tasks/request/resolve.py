@@ -26,7 +26,7 @@ from isaaclab_flows.tasks.job.checkpoints import is_checkpoint, iteration_of, li
 from isaaclab_flows.tasks.job.hand_over import staging_uri
 from isaaclab_flows.tasks.request.provenance import refuse_foreign
 from isaaclab_flows.tasks.storage import storage_at
-from isaaclab_flows.tasks.storage.base import Storage, is_s3, join_uri, split_uri
+from isaaclab_flows.tasks.storage.base import Storage, absolute_uri, is_s3, join_uri, split_uri
 
 CONFIG_SUFFIXES: dict[Kind, str] = {"training": "-training-config.json", "evaluation": "-evaluation-config.json"}
 MANY_FILMED_ENVS = 16
@@ -40,7 +40,7 @@ def resolve(request: Request) -> Job:
         InputMissingError: The configuration, a checkpoint or an archive cannot be found.
     """
     config, config_uri, chosen = _configuration(request)
-    asset = request.asset_uri or (_asset_root(config_uri) if config_uri else None)
+    asset = request.asset_uri or (asset_root_of(absolute_uri(config_uri)) if config_uri else None)
     task = _task(config)
     warnings: list[str] = []
     if isinstance(config, EvaluationJobConfig):
@@ -116,7 +116,7 @@ def _configuration(request: Request) -> tuple[JobConfig, str | None, str | None]
 def _only_config(request: Request, kind: Kind | None) -> str:
     """Find the one configuration of a kind in an asset."""
     uri = request.config_uri or ""
-    root = request.asset_uri or (_asset_root(uri) if is_checkpoint(uri) else uri)
+    root = request.asset_uri or (asset_root_of(absolute_uri(uri)) if is_checkpoint(uri) else uri)
     suffixes = (CONFIG_SUFFIXES[kind],) if kind else tuple(CONFIG_SUFFIXES.values())
     storage = storage_at(root)
     found = sorted(f.path for f in storage.files() if f.path.endswith(suffixes))
@@ -130,15 +130,6 @@ def _only_config(request: Request, kind: Kind | None) -> str:
         where=root,
         remedy="Run the workflow on the one that you mean.",
     )
-
-
-def _asset_root(uri: str) -> str:
-    """Return the asset's root for a file's URI; at the top of a bucket or folder, that top itself."""
-    if is_s3(uri):
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        root = asset_root_of(key)
-        return f"s3://{bucket}/{root}".rstrip("/") if root != "." else f"s3://{bucket}"
-    return asset_root_of(str(Path(uri).expanduser().absolute()))
 
 
 def _task(config: JobConfig) -> str:
@@ -172,7 +163,7 @@ def _evaluated(
 def _discovered(config: EvaluationJobConfig, config_uri: str, asset: str | None) -> CheckpointSource:
     """Return the highest-numbered checkpoint of the library beside the config file, else in the asset."""
     wanted = config.training_config.rl_library
-    places = dict.fromkeys([split_uri(config_uri)[0], asset or _asset_root(config_uri)])
+    places = dict.fromkeys([split_uri(config_uri)[0], asset or asset_root_of(absolute_uri(config_uri))])
     for root in places:
         sizes = {f.path: f.size for f in storage_at(root).files() if is_checkpoint(f.path)}
         fitting = [p for p in sizes if sizes[p] and library_of(p) in (wanted, None)]

@@ -9,7 +9,7 @@ from isaaclab_flows.schemas.config import asset_root_of
 from isaaclab_flows.schemas.request import Request
 from isaaclab_flows.schemas.sweep import SweepConfig, parse_sweep
 from isaaclab_flows.tasks.storage import storage_at
-from isaaclab_flows.tasks.storage.base import is_s3, split_s3, split_uri
+from isaaclab_flows.tasks.storage.base import split_uri
 
 SWEEP_SUFFIX = "-sweep-config.json"
 
@@ -35,10 +35,4 @@ def read_sweep(
     """
     folder, name = split_uri(config_uri)
     config = parse_sweep(storage_at(folder).read(name), source=config_uri, defaults=defaults)
-    if asset_uri:
-        return config, asset_uri
-    if is_s3(config_uri):
-        bucket, key = split_s3(config_uri)
-        root = asset_root_of(key)
-        return config, f"s3://{bucket}/{root}" if root != "." else f"s3://{bucket}"
-    return config, asset_root_of(config_uri)
+    return config, asset_uri or asset_root_of(config_uri)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from isaaclab_flows.schemas.config import merge
+from isaaclab_flows.schemas.dotted import nested, value_of
 from isaaclab_flows.schemas.request import Request
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import Storage
@@ -37,7 +37,7 @@ def settings_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in sorted(entries.items()) if isinstance(entries, Mapping) else ():
             path = key.removeprefix(SETTINGS_PREFIX)
             if key.startswith(SETTINGS_PREFIX) and path:
-                settings = merge(settings, _nested(path.split("."), _value(value)))
+                settings = merge(settings, nested(path, value_of(value) if isinstance(value, str) else value))
     return settings
 
 
@@ -86,19 +86,3 @@ def spellings(key: str) -> list[str]:
         choices += [mixed for mixed in itertools.product(" +", repeat=gaps) if len(set(mixed)) > 1]
     spelled_keys = ["".join(itertools.chain(*zip(parts, (*gap, ""), strict=True))) for gap in choices]
     return list(dict.fromkeys(spelled_keys))
-
-
-def _value(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except ValueError:
-        return value
-
-
-def _nested(path: list[str], value: Any) -> dict[str, Any]:
-    for part in reversed(path):
-        value = {part: value}
-    nested: dict[str, Any] = value
-    return nested

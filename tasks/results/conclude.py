@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 
-from isaaclab_flows.schemas.errors import ErrorRecord
+from isaaclab_flows.schemas.errors import ErrorRecord, was_cancelled
 from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import EvaluationSummary, Outcome, Status, TrainingSummary
@@ -58,7 +58,7 @@ def conclude(
         seconds=round(time.time() - started, 1),
         output_uri=job.outputs_uri,
         gpu_seconds=round(done.gpu_seconds, 1),
-        estimated_cost=_cost(job, done.seconds),
+        estimated_cost=job.dollars(done.seconds),
         attempts=max(1, done.attempts),
         device=result.device_name if result else "",
         versions=result.versions if result else {},
@@ -96,11 +96,7 @@ def keep_abandoned(
 def _status(failure: BaseException | None) -> Status:
     if failure is None:
         return "succeeded"
-    stopped = isinstance(failure, KeyboardInterrupt | SystemExit) or type(failure).__name__ in (
-        "CancelledError",
-        "TerminationSignal",
-    )
-    return "cancelled" if stopped else "failed"
+    return "cancelled" if was_cancelled(failure) else "failed"
 
 
 def _training(job: Job, folder: JobFolder, done: History, result: SimulatorResult | None) -> TrainingSummary:
@@ -119,9 +115,3 @@ def _training(job: Job, folder: JobFolder, done: History, result: SimulatorResul
 
 def _evaluations(job: Job, folder: JobFolder, result: SimulatorResult | None) -> tuple[EvaluationSummary, ...]:
     return collect(job, folder, result) if result is not None else ()
-
-
-def _cost(job: Job, seconds: float) -> float | None:
-    if job.price is None:
-        return None
-    return round(job.price.dollars_per_hour * job.config.compute_config.num_nodes * seconds / 3600, 4)

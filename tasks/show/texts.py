@@ -83,7 +83,7 @@ def _cost(job: Job, seconds: float, outcome: Outcome | None) -> str | None:
         return f"${outcome.estimated_cost:,.2f}"
     if job.price is None:
         return None
-    dollars = job.price.dollars_per_hour * job.config.compute_config.num_nodes * seconds / 3600
+    dollars = job.dollars(seconds)
     return f"${dollars:,.2f} ({job.price.instance_type} at ${job.price.dollars_per_hour:,.2f}/h)"
 
 

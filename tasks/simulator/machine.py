@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import subprocess
 
+from isaaclab_flows.schemas import nvidia_smi
 from isaaclab_flows.schemas.errors import ConfigError
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.settings import settings
@@ -16,7 +17,7 @@ def gpus() -> tuple[str, ...]:
     """Return the names of this machine's NVIDIA GPUs, empty where there are none or their driver does not answer."""
     try:
         answer = subprocess.run(
-            ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"],
+            nvidia_smi.query(["name"]),
             capture_output=True,
             text=True,
             timeout=20,
@@ -24,7 +25,7 @@ def gpus() -> tuple[str, ...]:
         )
     except (OSError, subprocess.TimeoutExpired):
         return ()
-    return tuple(line.strip() for line in answer.stdout.splitlines() if line.strip()) if answer.returncode == 0 else ()
+    return tuple(row[0] for row in nvidia_smi.rows(answer.stdout)) if answer.returncode == 0 else ()
 
 
 def device_of(job: Job) -> str:

@@ -88,6 +88,11 @@ def is_s3(uri: str) -> bool:
     return uri.startswith("s3://")
 
 
+def absolute_uri(place: str | Path) -> str:
+    """Return an s3:// URI as it is, and any other place as an absolute path, a leading `~` expanded."""
+    return str(place) if is_s3(str(place)) else str(Path(place).expanduser().absolute())
+
+
 def split_s3(uri: str) -> tuple[str, str]:
     """Return bucket and key (without slashes at its ends) of an s3:// URI."""
     bucket, _, key = uri.removeprefix("s3://").partition("/")

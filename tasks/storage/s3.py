@@ -142,6 +142,15 @@ class S3Storage:
         _attempt(lambda: s3_client().delete_object(Bucket=self.bucket, Key=self._key(path)), join_uri(self.uri, path))
 
 
+def error_code(error: BaseException) -> str:
+    """Return AWS's code of an error, or its type's name; the message is left out, because it may quote a secret."""
+    from botocore.exceptions import ClientError
+
+    if isinstance(error, ClientError):
+        return str(error.response.get("Error", {}).get("Code", ""))
+    return type(error).__name__
+
+
 def _read_object(bucket: str, key: str) -> bytes:
     return s3_client().get_object(Bucket=bucket, Key=key)["Body"].read()
 
@@ -160,7 +169,7 @@ def _attempt[T](call: Callable[[], T], uri: str) -> T:
         cause = error.__context__ if isinstance(error, S3UploadFailedError) else error
         if isinstance(cause, faults.ClientError):
             status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            return cause.response.get("Error", {}).get("Code") in _TRANSIENT_CODES or status >= 500
+            return error_code(cause) in _TRANSIENT_CODES or status >= 500
         return isinstance(cause, faults.HTTPClientError | faults.ConnectionError | _IncompleteUploadError | OSError)
 
     retrying = Retrying(
@@ -173,7 +182,7 @@ def _attempt[T](call: Callable[[], T], uri: str) -> T:
         return retrying(call)
     except (faults.BotoCoreError, faults.ClientError, S3UploadFailedError, _IncompleteUploadError) as error:
         cause = error.__context__ if isinstance(error, S3UploadFailedError) else error
-        code = cause.response.get("Error", {}).get("Code", "") if isinstance(cause, faults.ClientError) else ""
+        code = error_code(cause) if cause is not None else ""
         if code in _MISSING_CODES:
             raise missing(uri) from error
         remedy = {

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
+from natsort import natsorted
+
 from isaaclab_flows.schemas.errors import ConfigError
 from isaaclab_flows.schemas.sweep import MAX_CELLS, SweepConfig, Variation
 from isaaclab_flows.schemas.task_names import Library, installed_name
@@ -123,7 +125,7 @@ def choose_checkpoints(pattern: str, paths: Iterable[str]) -> list[str]:
         chosen = [
             path for path in below if not _NOT_CHECKPOINTS & set(PurePosixPath(path.removeprefix(folder)).parts[:-1])
         ]
-    return sorted(dict.fromkeys(chosen), key=natural_order)
+    return natsorted(dict.fromkeys(chosen))
 
 
 def has_glob(pattern: str) -> bool:
@@ -137,12 +139,6 @@ def fixed_part(pattern: str) -> str:
         return pattern.rstrip("/")
     fixed = re.split(r"[*?\[]", pattern, maxsplit=1)[0]
     return fixed.rpartition("/")[0]
-
-
-def natural_order(path: str) -> tuple[tuple[int, int, str], ...]:
-    """Return a sort key under which numbers count as numbers."""
-    parts = re.split(r"(\d+)", path)
-    return tuple((1, int(part), "") if part.isdigit() else (0, 0, part) for part in parts if part)
 
 
 def plan(

@@ -24,6 +24,7 @@ from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.request import Callback, Request
 from isaaclab_flows.schemas.settings import settings
+from isaaclab_flows.tasks.storage.s3 import error_code
 from isaaclab_flows.tasks.vams import answers
 from isaaclab_flows.tasks.vams.records import (
     Answer,
@@ -241,11 +242,6 @@ def _send(callback: Callback, answer: Answer) -> Result:
                 ) from None
             _log.warning("VAMS's answer was not taken (%s); trying again in %g s", code, RETRY_SECONDS)
             time.sleep(RETRY_SECONDS)
-
-
-def error_code(error: Exception) -> str:
-    """Return a client error's code; its message is left out, because it may quote the token."""
-    return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else type(error).__name__
 
 
 def _step_functions(callback: Callback) -> StepFunctions:

@@ -23,7 +23,7 @@ from isaaclab_flows.schemas.errors import StorageError
 from isaaclab_flows.schemas.request import Callback
 from isaaclab_flows.tasks.request.document import read_request
 from isaaclab_flows.tasks.storage.base import join_uri, split_s3, split_uri
-from isaaclab_flows.tasks.storage.s3 import s3_client
+from isaaclab_flows.tasks.storage.s3 import error_code, s3_client
 
 Result = Literal["accepted", "gone"]
 
@@ -101,7 +101,7 @@ def _read(uri: str) -> str | None:
     try:
         return s3_client().get_object(Bucket=bucket, Key=key)["Body"].read().decode()
     except ClientError as error:
-        code = error.response["Error"]["Code"]
+        code = error_code(error)
         if code in ("NoSuchKey", "404") or (code == "AccessDenied" and not _exists(bucket, key)):
             return None
         raise _refused("read", uri, error) from None
@@ -128,7 +128,7 @@ def _write(uri: str, text: str, *, only_if_absent: bool = False) -> bool:
     try:
         s3_client().put_object(Bucket=bucket, Key=key, Body=text.encode(), ContentType="application/json", **condition)
     except ClientError as error:
-        if error.response["Error"]["Code"] in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
+        if error_code(error) in ("PreconditionFailed", "ConditionalRequestConflict", "412", "409"):
             return False
         raise _refused("written", uri, error) from None
     except (BotoCoreError, OSError) as error:
@@ -137,7 +137,6 @@ def _write(uri: str, text: str, *, only_if_absent: bool = False) -> bool:
 
 
 def _refused(verb: str, uri: str, error: Exception) -> StorageError:
-    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else type(error).__name__
     return StorageError(
-        f"The object cannot be {verb} ({code})", where=uri, remedy="May this role use the requests bucket?"
+        f"The object cannot be {verb} ({error_code(error)})", where=uri, remedy="May this role use the requests bucket?"
     )

@@ -130,6 +130,10 @@ def test_a_config_survives_a_round_trip_through_json() -> None:
         ("bucket-prefix/asset/training/x.json", "bucket-prefix/asset"),
         ("training/x.json", "."),
         ("x.json", "."),
+        ("/x.json", "/"),
+        ("s3://bucket/asset/training/x.json", "s3://bucket/asset"),
+        ("s3://bucket/training/x.json", "s3://bucket"),
+        ("s3://bucket/x.json", "s3://bucket"),
     ],
 )
 def test_the_assets_root_is_the_folder_above_the_configs_own(path: str, root: str) -> None:

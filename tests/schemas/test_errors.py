@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
+import signal
 
 import pytest
+from prefect.exceptions import TerminationSignal
 
-from isaaclab_flows.schemas.errors import ErrorRecord, FlowsError, _tree
+from isaaclab_flows.schemas.errors import CancelledError, ErrorRecord, FlowsError, _tree, was_cancelled
 
 KINDS = sorted(_tree(FlowsError).values(), key=lambda c: c.kind)
 
@@ -25,3 +28,20 @@ def test_kinds_are_unique() -> None:
 
 def test_an_error_from_outside_is_named() -> None:
     assert "ZeroDivisionError" in ErrorRecord.of(ZeroDivisionError("x")).sentence
+
+
+@pytest.mark.parametrize(
+    ("error", "cancelled"),
+    [
+        (CancelledError("By hand"), True),
+        (KeyboardInterrupt(), True),
+        (SystemExit(1), True),
+        (TerminationSignal(signal.SIGTERM), True),
+        (asyncio.CancelledError(), True),
+        (FlowsError("It broke"), False),
+        (ValueError(), False),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_only_what_somebody_ended_was_cancelled(error: BaseException, cancelled: bool) -> None:
+    assert was_cancelled(error) is cancelled

@@ -125,4 +125,10 @@ def test_old_calls_to_nodes_and_left_over_trash_go(tmp_path):
 def test_a_jobs_folder_that_was_never_made_is_empty(tmp_path):
     assert list(survey(tmp_path / "none", now=NOW)) == []
     forget_calls(tmp_path / "none", older_than_days=1, now=NOW)
-    assert clean_up.human(3 * 2**30) == "3.0 GiB"
+
+
+@pytest.mark.parametrize(
+    ("size", "said"), [(3 * 2**30, "3.0 GiB"), (1536, "1.5 KiB"), (7, "7 bytes"), (2**20 - 2**9, "1,023.5 KiB")]
+)
+def test_sizes_are_said_in_the_units_of_the_quota(size: int, said: str) -> None:
+    assert clean_up.human(size) == said
