@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.alias_generators import to_camel
 
+from isaaclab_flows.schemas.budget import BudgetConfig
 from isaaclab_flows.schemas.errors import ConfigError
 from isaaclab_flows.schemas.task_names import Library, near_names
 from isaaclab_flows.schemas.validation import explain
@@ -143,6 +144,7 @@ class _JobConfig(CamelModel):
     description: Annotated[str, Field(max_length=4_000)]
     """Shown to people."""
     compute_config: ComputeConfig
+    budget_config: BudgetConfig = BudgetConfig()
     custom_environment_path: Annotated[str, Field(min_length=1)] | None = None
     """Accepted here as well as inside trainingConfig."""
     custom_environment_s3_uri: S3Uri | None = None

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from isaaclab_flows.schemas.budget import BudgetConfig
 from isaaclab_flows.schemas.placement import Queues
 
 
@@ -52,6 +53,10 @@ class Settings(BaseSettings):
     """Address under which a browser finds the outputs folder; `up` serves it and sets this."""
     instance_type: str | None = None
     """EC2 instance type that jobs run on, for the estimated cost."""
+    idle_gpu_seconds: Annotated[float, Field(ge=0)] = 300.0
+    """A job on a GPU is ended when its GPU did nothing and nothing was reported for so long; 0 switches this off."""
+    budget: BudgetConfig = BudgetConfig()
+    """What a job may use whose configuration has no budgetConfig of its own (JSON)."""
     queues: Queues | None = None
     """The deployment's Batch job queues (JSON); infrastructure/ sets it, schemas/placement.py chooses from it."""
     gpu_pool: dict[str, Any] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 from isaaclab_flows.schemas.config import (
@@ -24,6 +25,7 @@ from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.task_names import installed_name, require_task
 from isaaclab_flows.tasks.job.checkpoints import is_checkpoint, iteration_of, library_of, newest_first
 from isaaclab_flows.tasks.job.hand_over import staging_uri
+from isaaclab_flows.tasks.request.budget import require_checkable
 from isaaclab_flows.tasks.request.provenance import refuse_foreign
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import Storage, absolute_uri, is_s3, join_uri, split_uri
@@ -61,6 +63,9 @@ def resolve(request: Request) -> Job:
             where=config_uri or "computeConfig.numNodes",
             remedy="Set it to 1, or run on AWS Batch.",
         )
+    price = _price(config)
+    budget = config.budget_config if config.budget_config.is_limited else settings().budget
+    require_checkable(budget, dollars_per_hour=price.dollars_per_hour if price else None, now=time.time())
     return Job(
         job_id=request.job_id,
         kind=config.kind,
@@ -75,7 +80,7 @@ def resolve(request: Request) -> Job:
         device=device,
         user=request.user,
         labels=request.labels,
-        price=_price(config),
+        price=price,
         again=request.again,
         warnings=tuple(warnings),
     )

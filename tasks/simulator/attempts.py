@@ -14,6 +14,8 @@ from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.simulator import IterationEvent, SimulatorEvent, SimulatorJob, SimulatorResult
 from isaaclab_flows.tasks.job.events import EventTail
 from isaaclab_flows.tasks.job.folder import Attempt, JobFolder
+from isaaclab_flows.tasks.request.budget import End, end_of
+from isaaclab_flows.tasks.simulator.idle import IdleWatch, gpu_utilisation
 from isaaclab_flows.tasks.simulator.order import fetch_inputs
 from isaaclab_flows.tasks.simulator.start import Start, newest_checkpoint, started_before
 from isaaclab_flows.tasks.simulator.supervise import Limits
@@ -92,7 +94,8 @@ def run_attempts(
         on_event: Called with each event.
         warn: Called with sentences for people.
     """
-    limit = time.monotonic() + 60 * job.config.compute_config.timeout_minutes
+    end = _end(job, folder)
+    limit = time.monotonic() + end.seconds
     start = started_before(job, warn=warn)
     inputs = fetch_inputs(job, folder)
     restarts = 0
@@ -100,7 +103,8 @@ def run_attempts(
         current = start or Start.of(job, folder, inputs=inputs, warn=warn)
         start = None
         try:
-            result = current.simulator.run(on_event=on_event, limits=Limits(seconds=max(1.0, limit - time.monotonic())))
+            limits = Limits(seconds=max(1.0, limit - time.monotonic()), end=end, idle=_idle_watch(current))
+            result = current.simulator.run(on_event=on_event, limits=limits)
         except RESUMABLE as error:
             restarts += 1
             got_further = newest_checkpoint(folder) != current.newest_before
@@ -118,3 +122,24 @@ def run_attempts(
                     remedy="Run the job again: it goes on from its last checkpoint.",
                 )
             return result
+
+
+def _end(job: Job, folder: JobFolder) -> End:
+    config = job.config
+    chosen = config.budget_config if config.budget_config.is_limited else settings().budget
+    price = job.price.dollars_per_hour * config.compute_config.num_nodes if job.price else None
+    return end_of(
+        chosen,
+        timeout_minutes=config.compute_config.timeout_minutes,
+        dollars_per_hour=price,
+        used_seconds=history(folder).seconds,
+        now=time.time(),
+    )
+
+
+def _idle_watch(start: Start) -> IdleWatch | None:
+    """Return the watch over a simulation on a GPU; one on the CPU keeps no GPU from anybody."""
+    attempt = start.simulator.attempt
+    if not _ran_on_gpu(attempt):
+        return None
+    return IdleWatch(settings().idle_gpu_seconds, gpu_utilisation, str(attempt.log_file))

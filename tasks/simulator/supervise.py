@@ -20,7 +20,6 @@ from pydantic import ValidationError
 import isaaclab_flows
 from isaaclab_flows.schemas.errors import (
     FlowsError,
-    LimitReachedError,
     SimulatorError,
     SimulatorHungError,
 )
@@ -29,7 +28,9 @@ from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.simulator import SimulatorEvent, SimulatorJob, SimulatorResult
 from isaaclab_flows.tasks.job.events import EventTail
 from isaaclab_flows.tasks.job.folder import Attempt
+from isaaclab_flows.tasks.request.budget import End
 from isaaclab_flows.tasks.simulator.death import died, hinted, log_tail, oom_kills
+from isaaclab_flows.tasks.simulator.idle import IdleWatch
 from isaaclab_flows.tasks.simulator.processes import Layout, Together, simulator_python, simulator_words
 
 POLL_SECONDS = 0.2
@@ -42,11 +43,15 @@ class Limits:
     Args:
         hang_seconds: Longest silence.
         seconds: Longest run; None has no end.
+        end: What a run that is longer is told; the configuration's time limit by default.
+        idle: Watches over the GPU; None watches over none.
         stop_grace_seconds: From SIGTERM to SIGKILL.
     """
 
     hang_seconds: float = field(default_factory=lambda: settings().hang_seconds)
     seconds: float | None = None
+    end: End | None = None
+    idle: IdleWatch | None = None
     stop_grace_seconds: float = field(default_factory=lambda: settings().stop_grace_seconds)
 
 
@@ -130,6 +135,10 @@ class Simulator:
             now = time.monotonic()
             if events:
                 heard = now
+            if limits.idle is not None:
+                if events:
+                    limits.idle.progressed(now)
+                limits.idle.look(now)
             if now - heard > limits.hang_seconds:
                 raise SimulatorHungError(
                     f"The simulator reported nothing for {now - heard:.0f} s",
@@ -139,11 +148,7 @@ class Simulator:
                     details=log_tail(self.attempt.log_file),
                 )
             if limits.seconds is not None and now - started > limits.seconds:
-                raise LimitReachedError(
-                    f"The job ran for {now - started:.0f} s, its time limit",
-                    where="computeConfig.timeoutMinutes",
-                    remedy="Raise computeConfig.timeoutMinutes and run it again: it goes on from its last checkpoint.",
-                )
+                raise (limits.end or _time_limit(limits.seconds)).error()
             time.sleep(POLL_SECONDS)
 
     def _drain(self) -> Iterator[SimulatorEvent]:
@@ -170,6 +175,15 @@ class Simulator:
             failure.details = failure.details or tail
             raise failure
         return result
+
+
+def _time_limit(seconds: float) -> End:
+    return End(
+        seconds,
+        "computeConfig.timeoutMinutes",
+        f"it ran for {seconds:.0f} s, its time limit",
+        "Raise computeConfig.timeoutMinutes and run it again: it goes on from its last checkpoint.",
+    )
 
 
 def command(attempt: Attempt) -> list[str]:

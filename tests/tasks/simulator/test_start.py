@@ -99,7 +99,7 @@ def test_what_was_saved_before_a_flow_was_there_is_kept_published_and_counted(
     assert outcome.status == "cancelled"
     assert outcome.error is not None
     assert outcome.error.sentence.startswith("The job was stopped by a signal (Ctrl-C). Run the same job again")
-    assert (tmp_path / "out" / "j" / "checkpoints" / "model_3.pt").is_file()
+    assert (Path(job.outputs_uri) / "checkpoints" / "model_3.pt").is_file()
     assert json.loads((tmp_path / "out" / "j" / "summary.json").read_text())["status"] == "cancelled"
 
 
