@@ -100,7 +100,7 @@ def test_what_was_saved_before_a_flow_was_there_is_kept_published_and_counted(
     assert outcome.error is not None
     assert outcome.error.sentence.startswith("The job was stopped by a signal (Ctrl-C). Run the same job again")
     assert (Path(job.outputs_uri) / "checkpoints" / "model_3.pt").is_file()
-    assert json.loads((tmp_path / "out" / "j" / "summary.json").read_text())["status"] == "cancelled"
+    assert json.loads((Path(job.outputs_uri) / "summary.json").read_text())["status"] == "cancelled"
 
 
 def test_a_damaged_checkpoint_that_was_stepped_over_is_named_once_the_flow_logs(job: Job, folder: JobFolder) -> None:
