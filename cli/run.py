@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isaaclab_flows.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, console, say, show_error
 from isaaclab_flows.cli.overrides import parse_overrides
+from isaaclab_flows.flows.here import prepare_prefect, run_here
 from isaaclab_flows.schemas.errors import ConfigError, FlowsError
 from isaaclab_flows.schemas.request import Request, new_job_id
-from isaaclab_flows.schemas.settings import settings
+from isaaclab_flows.schemas.settings import replaced_settings, settings
 
 if TYPE_CHECKING:
     from isaaclab_flows.schemas.job import Job
@@ -71,10 +70,10 @@ def perform(options: RunOptions) -> Outcome | int:
     Raises:
         FlowsError: Before anything was started: the configuration or something that it names is wrong.
     """
-    if options.output is not None:
-        os.environ["ISAACLAB_FLOWS_OUTPUTS"] = options.output
-        settings.cache_clear()
-    return _perform(_request(options), options)
+    if options.output is None:
+        return _perform(_request(options), options)
+    with replaced_settings(outputs=options.output):
+        return _perform(_request(options), options)
 
 
 def go_on(job_id: str, *, device: str | None) -> int:
@@ -100,15 +99,14 @@ def _perform(request: Request, options: RunOptions) -> Outcome | int:
     from isaaclab_flows.tasks.request.resolve import resolve
 
     job = resolve(request)  # whatever is wrong shows before anything is started
-    document = _write_request(request, job)
     _announce(job)
     from isaaclab_flows.cli.progress import watch
 
     # Whoever ends this program means the job: a signal is a Ctrl-C.
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        with watch(job, verbose=options.verbose), _simulator_started_early(job):
-            return _pipeline(document)
+        with watch(job, verbose=options.verbose):
+            return run_here(request, job)
     except FlowsError as error:
         show_error(error)
         _say_how_to_go_on(job, options)
@@ -119,15 +117,6 @@ def _perform(request: Request, options: RunOptions) -> Outcome | int:
         return EXIT_INTERRUPTED
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _write_request(request: Request, job: Job) -> str:
-    from isaaclab_flows.tasks.job.folder import folder_of
-    from isaaclab_flows.tasks.request.document import write_request
-
-    document = str(folder_of(job).path / "request.json")
-    write_request(request, document)
-    return document
 
 
 def _announce(job: Job) -> None:
@@ -164,53 +153,6 @@ def _request(options: RunOptions) -> Request:
         raise ConfigError(
             f"'--job {options.job_id}' is no job id", where="--job", remedy="Letters, digits, '-' and '_' are allowed."
         ) from error
-
-
-def prepare_prefect(*, verbose: bool) -> None:
-    """Set Prefect's defaults for a run from a terminal; must come before Prefect is imported.
-
-    Its server gets all log lines, the terminal only our own display. The embedded server may take longer to start than
-    Prefect's 20 s where the cores are busy, as they are when the simulator imports at the same time.
-    """
-    if not verbose:
-        os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "180")
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-
-
-@contextlib.contextmanager
-def _simulator_started_early(job: Job) -> Iterator[None]:
-    """Let the simulator work while Prefect's server starts, where the work is done on this machine."""
-    from isaaclab_flows.tasks.job.folder import folder_of
-    from isaaclab_flows.tasks.simulator.machine import require_simulator
-    from isaaclab_flows.tasks.simulator.start import started_early
-
-    finished = folder_of(job).load_outcome()
-    done = finished is not None and finished.status == "succeeded" and not job.again
-    if settings().execute_deployment is not None or done:
-        yield
-        return
-    require_simulator()
-    folder = folder_of(job)
-
-    def keep(failure: BaseException, started: float, warnings: Sequence[str]) -> None:
-        from isaaclab_flows.tasks.results.conclude import keep_abandoned
-
-        keep_abandoned(job, folder, failure=failure, started=started, warnings=warnings)
-
-    with started_early(job, folder, abandoned=keep):
-        yield
-
-
-def _pipeline(document: str) -> Outcome:
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-
-    from isaaclab_flows.flows.pipeline import pipeline
-
-    # The end of a flow waits up to a second for its heartbeat, which nobody hears where the server is our own.
-    lonely = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if PREFECT_API_URL.value() is None else {}
-    with temporary_settings(lonely):
-        return pipeline(document)
 
 
 def _say_how_to_go_on(job: Job, options: RunOptions) -> None:

@@ -22,7 +22,7 @@ def run_sweep(config: Path, *, asset_root: Path | None, output: str | None, devi
         output: Folder or s3:// prefix that results appear below.
         device: `cpu`, `cuda` or `auto`.
     """
-    from isaaclab_flows.cli.run import prepare_prefect
+    from isaaclab_flows.flows.here import prepare_prefect
     from isaaclab_flows.tasks.request.sweep import read_sweep
     from isaaclab_flows.tasks.storage.base import absolute_uri
 

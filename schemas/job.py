@@ -66,7 +66,7 @@ class Job(CamelModel):
     @property
     def outputs_folder(self) -> str:
         """Name of the outputs' folder: the id where VAMS or a sweep looks for it, else one that people recognise."""
-        if self.source not in ("cli", "ui"):
+        if self.source not in ("cli", "python", "ui"):
             return self.job_id
         name = _UNFIT.sub("-", self.config.name).strip("-.")[:_MOST_NAME].rstrip("-.")
         return f"{name}-{self.job_id[:8]}" if name else self.job_id

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import csv
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from isaaclab_flows.schemas.config import CamelModel, Kind
-from isaaclab_flows.schemas.errors import ErrorRecord
+from isaaclab_flows.schemas.errors import ErrorRecord, InputMissingError
 from isaaclab_flows.schemas.request import JobId
 from isaaclab_flows.schemas.sweep import SweepSummary
 
@@ -106,3 +110,58 @@ class Outcome(CamelModel):
     versions: dict[str, str] = {}
     seed: int | None = None
     warnings: Annotated[tuple[str, ...], Field(strict=False)] = ()
+
+    @property
+    def folder(self) -> Path:
+        """The local folder with everything that was published.
+
+        Raises:
+            InputMissingError: It was published to S3.
+        """
+        if self.output_uri.startswith("s3://"):
+            raise InputMissingError(
+                "The outputs are in S3, not in a local folder",
+                where=self.output_uri,
+                remedy="Copy them here, or read them with an S3 client.",
+            )
+        return Path(self.output_uri)
+
+    @property
+    def checkpoints(self) -> list[Path]:
+        """The published checkpoints, oldest first; those without a number come before the others."""
+        from natsort import natsorted
+
+        folder = self.folder / "checkpoints"
+        names = [PurePosixPath(file.path).name for file in self.files if file.path.startswith("checkpoints/")]
+        return [folder / name for name in natsorted(names)]
+
+    def table(self, name: str = "metrics.csv") -> Any:
+        """Return a published table: a pandas DataFrame where pandas is installed, else a list of rows.
+
+        Args:
+            name: Below :attr:`folder`. ``metrics.csv`` has a row for each iteration of a training, or for each episode
+                of an evaluation.
+
+        Returns:
+            ``pandas.DataFrame``, or dictionaries from column to number, text, or None where a cell is empty.
+
+        Raises:
+            InputMissingError: There is no such table, or it is in S3.
+        """
+        path = self.folder / name
+        if not path.is_file():
+            tables = ", ".join(file.path for file in self.files if file.path.endswith(".csv"))
+            raise InputMissingError("There is no such table", where=str(path), remedy=f"There are: {tables or 'none'}.")
+        if find_spec("pandas") is not None:
+            return import_module("pandas").read_csv(path)
+        with path.open(newline="") as file:
+            return [{column: _cell(text) for column, text in row.items()} for row in csv.DictReader(file)]
+
+
+def _cell(text: str) -> float | int | str | None:
+    for read in (int, float):
+        try:
+            return read(text)
+        except ValueError:
+            continue
+    return text or None

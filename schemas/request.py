@@ -50,7 +50,7 @@ class Request(CamelModel):
     job_id: JobId
     kind: Kind | None = None
     """The workflow it was given to; None lets the file's mode decide."""
-    source: Literal["cli", "ui", "vams", "sweep"]
+    source: Literal["cli", "python", "ui", "vams", "sweep"]
     config_uri: str | None = None
     """Path or s3:// URI of the configuration, of an asset's root (the one config of its kind is found), or of a
     checkpoint to evaluate."""

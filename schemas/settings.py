@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -68,4 +70,23 @@ class Settings(BaseSettings):
 @lru_cache(maxsize=1)
 def settings() -> Settings:
     """Return the settings, read once; tests clear the cache."""
-    return Settings()
+    return _replaced[-1] if _replaced else Settings()
+
+
+_replaced: list[Settings] = []
+
+
+@contextmanager
+def replaced_settings(**changes: Any) -> Iterator[Settings]:
+    """Let :func:`settings` answer with some other values while the context lasts, in every thread of this process.
+
+    Args:
+        changes: Fields of :class:`Settings`.
+    """
+    _replaced.append(settings().model_copy(update=changes))
+    settings.cache_clear()
+    try:
+        yield settings()
+    finally:
+        _replaced.pop()
+        settings.cache_clear()
