@@ -16,6 +16,7 @@ from pydantic.alias_generators import to_camel
 
 from isaaclab_flows.schemas.budget import BudgetConfig
 from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.overrides import HydraOverride
 from isaaclab_flows.schemas.task_names import Library, near_names
 from isaaclab_flows.schemas.validation import explain
 
@@ -38,7 +39,6 @@ class CamelModel(BaseModel):
 
 
 S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$", examples=["s3://bucket/key"])]
-HydraOverride = Annotated[str, Field(pattern=r"^[~+]{0,2}[A-Za-z_][\w.\-/@]*(=.*)?$", max_length=500)]
 
 
 class OutputConfig(CamelModel):
@@ -94,6 +94,9 @@ class _SharedTaskConfig(CamelModel):
     """Environments simulated in parallel."""
     rl_library: Library
     """The reinforcement-learning library."""
+    agent: Annotated[str, Field(pattern=r"^[a-z0-9_]+$", max_length=200)] | None = None
+    """Another of the task's agents for the library, e.g. `recurrent`, `distillation`, `with_symmetry` or `amp`; also
+    written as Isaac Lab's own key, `rsl_rl_recurrent_cfg_entry_point`. By default the library's first one."""
     seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 42
     """Seed of the environments and the agent."""
     custom_environment_path: Annotated[str, Field(min_length=1)] | None = None
@@ -113,6 +116,9 @@ class TrainingTaskConfig(_SharedTaskConfig):
     """Policy updates in all, those before a resume included."""
     resume_checkpoint: Annotated[str, Field(min_length=1)] | None = None
     """Train on from this checkpoint: a path within the asset, or an s3:// URI."""
+    on_divergence: Literal["fail", "rollback"] = "fail"
+    """What follows when a loss, the reward or a weight is no number any more: `fail` ends the training and keeps its
+    last finite checkpoint; `rollback` goes back to that one with half the learning rate, up to three times."""
 
 
 class EvaluationTaskConfig(_SharedTaskConfig):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar, Self
 
 from pydantic import BaseModel, ConfigDict
@@ -77,6 +78,14 @@ class OutOfMemoryError(SimulatorError):
     """The simulator ran out of GPU or main memory."""
 
     kind = "out_of_memory"
+
+
+class DivergedError(SimulatorError):
+    """A training's losses, rewards or weights are no numbers any more."""
+
+    kind = "diverged"
+    checkpoint: Path | None = None
+    """The last one whose weights are numbers, where the training itself says so."""
 
 
 class CustomEnvironmentError(SimulatorError):

@@ -54,6 +54,8 @@ class TrainingSummary(CamelModel):
     """How often the training went on from a checkpoint after a stop."""
     iterations_lost: int = 0
     """Iterations done twice because of those stops."""
+    rollbacks: int = 0
+    """How often the training diverged and went back to its last finite checkpoint with half the learning rate."""
 
 
 class EvaluationSummary(CamelModel):

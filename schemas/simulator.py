@@ -38,6 +38,8 @@ class TrainingOrder(CamelModel):
     """Iterations from one checkpoint to the next."""
     resume_checkpoint: str | None = None
     """Absolute path of the checkpoint to go on from."""
+    on_divergence: Literal["fail", "rollback"] = "fail"
+    """What follows when losses, rewards or weights are no numbers any more."""
 
 
 class EvaluationOrder(CamelModel):
@@ -60,6 +62,8 @@ class SimulatorJob(CamelModel):
     task: str
     """Name in the installed registry, or in the custom environment's."""
     library: Library
+    agent: str | None = None
+    """Another of the task's agents for the library, as `trainingConfig.agent` names it."""
     num_envs: int
     seed: int
     device: str
@@ -193,6 +197,8 @@ class SimulatorResult(CamelModel):
     iterations: int = 0
     """Training iterations complete over all attempts, i.e. the last one's number plus one."""
     last_checkpoint: str | None = None
+    rollbacks: int = 0
+    """How often the training diverged and went back to its last checkpoint."""
     exported: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Absolute paths of the exported policies that gave the checkpoint's actions."""
     evaluations: Annotated[tuple[CheckpointEvaluation, ...], Field(strict=False)] = ()

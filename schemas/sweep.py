@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from isaaclab_flows.schemas.config import CamelModel, ComputeConfig, HydraOverride, S3Uri, merge, parse_object
+from isaaclab_flows.schemas.config import CamelModel, ComputeConfig, S3Uri, merge, parse_object
 from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.overrides import HydraOverride
 from isaaclab_flows.schemas.task_names import Library, near_names, require_task
 from isaaclab_flows.schemas.validation import explain
 

@@ -80,6 +80,9 @@ RENAMED: Final[dict[str, str]] = {
 }
 """2.x names (without their version) whose 3.0 name differs by more than the version."""
 
+ENTRY_POINT: Final = "_cfg_entry_point"
+"""How the keys of configurations end in Gymnasium's registry of tasks."""
+
 _VERSION = re.compile(r"-v\d+$")
 
 
@@ -96,6 +99,18 @@ def installed_name(task: str, *, extra: Iterable[str] = ()) -> str | None:
         if candidate in known:
             return candidate
     return None
+
+
+def agent_entry_point(library: Library, agent: str | None) -> str:
+    """Return the key of an agent's configuration in the task registry.
+
+    Args:
+        library: The reinforcement-learning library.
+        agent: ``recurrent``, or the whole key; None for the library's first agent.
+    """
+    if agent is None:
+        return f"{library}{ENTRY_POINT}"
+    return agent if agent.endswith(ENTRY_POINT) else f"{library}_{agent}{ENTRY_POINT}"
 
 
 def near_names(name: str, known: Iterable[str], *, most: int = 3) -> list[str]:

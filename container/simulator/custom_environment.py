@@ -14,17 +14,18 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 from isaaclab_flows.container.simulator.archive import unpack
 from isaaclab_flows.container.simulator.package_source import find_package
 from isaaclab_flows.schemas.config import CamelModel
 from isaaclab_flows.schemas.errors import CustomEnvironmentError
 from isaaclab_flows.schemas.simulator import SimulatorJob
-from isaaclab_flows.schemas.task_names import near_names
+from isaaclab_flows.schemas.task_names import installed_name, near_names
 
 INSTALL_SECONDS: Final = 600
 INDEX_SECONDS: Final = 10
@@ -41,11 +42,22 @@ class _Installed(CamelModel):
     """Dependencies that were installed with it."""
 
 
-def install(job: SimulatorJob) -> tuple[str, ...]:
-    """Install the job's archive into its own folder, import it, and return the names of the tasks it registered.
+@dataclass(frozen=True)
+class Registered:
+    """What an archive registered."""
 
-    Called after torch and Isaac Lab are imported and before the task's configuration is resolved. The shared
-    environment is not touched. A folder that already holds this archive is used as it is.
+    tasks: tuple[str, ...]
+    """Names of its own tasks, sorted."""
+    task: str
+    """The job's task: the archive's own of that very name, else Isaac Lab's, in the spelling of 3.0."""
+
+
+def install(job: SimulatorJob) -> Registered:
+    """Install the job's archive into its own folder, import it, and return what it registered.
+
+    Called after torch is imported and before the task's configuration is resolved. Isaac Lab's own tasks are
+    registered first, so that those of an archive that imports them are not taken for its own. The shared environment
+    is not touched. A folder that already holds this archive is used as it is.
 
     Raises:
         CustomEnvironmentError: The archive cannot be unpacked or installed, a dependency is missing, its import fails,
@@ -60,8 +72,7 @@ def install(job: SimulatorJob) -> tuple[str, ...]:
     sys.path.insert(0, str(folder / "site"))
     importlib.invalidate_caches()
     registered = _register(installed.modules, archive.name)
-    _check_task(job, registered, archive.name)
-    return registered
+    return Registered(registered, _task(job, registered, archive.name))
 
 
 def _install(archive: Path, folder: Path) -> _Installed:
@@ -178,18 +189,20 @@ def _run(command: Sequence[str]) -> str:
 def _register(modules: Sequence[str], archive: str) -> tuple[str, ...]:
     import gymnasium
 
+    _register_isaac_labs_own()
     before = dict(gymnasium.registry)
 
     def new() -> tuple[str, ...]:
         return tuple(sorted(name for name, spec in gymnasium.registry.items() if before.get(name) is not spec))
 
-    packages = [_import(name, archive) for name in modules]
-    # Most packages register on import; in others a module below does.
-    for package in packages:
-        if new():
-            break
-        for name in _below(package):
-            _import(name, archive)
+    with _versions_allowed():
+        packages = [_import(name, archive) for name in modules]
+        # Most packages register on import; in others a module below does.
+        for package in packages:
+            if new():
+                break
+            for name in _below(package):
+                _import(name, archive)
     registered = new()
     if not registered:
         raise CustomEnvironmentError(
@@ -198,6 +211,36 @@ def _register(modules: Sequence[str], archive: str) -> tuple[str, ...]:
             remedy="Call gymnasium.register(id=…, entry_point=…, kwargs=…) when the package is imported.",
         )
     return registered
+
+
+@contextmanager
+def _versions_allowed() -> Iterator[None]:
+    """Let an archive register a name of Isaac Lab 2.x, such as `Isaac-Cartpole-Direct-v0`.
+
+    Gymnasium refuses a name with a version beside the same name without one, which Isaac Lab 3.0 has.
+    """
+    import gymnasium
+
+    plain = gymnasium.register
+
+    def register(id: str, *arguments: Any, **options: Any) -> None:  # noqa: A002  as Gymnasium names it
+        bare = id.rpartition("-v")[0]
+        hidden = gymnasium.registry.pop(bare, None)
+        try:
+            plain(id, *arguments, **options)
+        finally:
+            if hidden is not None:
+                gymnasium.registry[bare] = hidden
+
+    gymnasium.register = register
+    try:
+        yield
+    finally:
+        gymnasium.register = plain
+
+
+def _register_isaac_labs_own() -> None:
+    import isaaclab_tasks  # noqa: F401
 
 
 def _below(package: ModuleType) -> Iterator[str]:
@@ -226,11 +269,13 @@ def _import_remedy(error: BaseException) -> str:
     return "Mend the package; the details have the traceback."
 
 
-def _check_task(job: SimulatorJob, registered: Sequence[str], archive: str) -> None:
+def _task(job: SimulatorJob, registered: Sequence[str], archive: str) -> str:
+    """Return the name of the job's task; the archive's own names come first and are taken as they are."""
     import gymnasium
 
-    if job.task in gymnasium.registry:
-        return
+    for name in (job.task, installed_name(job.task)):
+        if name in registered or name in gymnasium.registry:
+            return str(name)
     near = near_names(job.task, registered, most=1)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     more = f" and {len(registered) - _MOST_LISTED} more" if len(registered) > _MOST_LISTED else ""

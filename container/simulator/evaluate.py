@@ -253,6 +253,7 @@ def _terms(session: Session, order: EvaluationOrder, digest: str) -> dict[str, s
         "sha256": digest,
         "task": job.task,
         "library": job.library,
+        "agent": job.agent,
         "numEnvs": job.num_envs,
         "seed": job.seed,
         "numEpisodes": order.num_episodes,

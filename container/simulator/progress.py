@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.tensorboard import SummaryWriter
 
+from isaaclab_flows.container.simulator.divergence import diverged, is_judged, not_finite, speaks_of_divergence
 from isaaclab_flows.container.simulator.events import save_whole
 from isaaclab_flows.container.simulator.libraries.base import TrainingReport
 from isaaclab_flows.container.simulator.session import Session
+from isaaclab_flows.schemas.errors import DivergedError
 from isaaclab_flows.schemas.simulator import CheckpointEvent, IterationEvent
 
 
@@ -27,11 +32,42 @@ class Progress:
         self.writer: MetricsWriter | None = None
         if session.ranks.first:
             # A folder of its own for each attempt: two writers of one folder would give their iterations twice.
-            self.writer = MetricsWriter(str(session.run_folder / "tensorboard" / f"{session.job.attempt:03d}"))
+            folder = f"{session.job.attempt:03d}" + (f"-{session.rollbacks}" if session.rollbacks else "")
+            self.writer = MetricsWriter(str(session.run_folder / "tensorboard" / folder), not_finite=self._not_finite)
         self._done = 0
+        self._weights: tuple[torch.Tensor, ...] = ()
         self._stopped = False
         self._last_checkpoint: Path | None = None
         self._saved: dict[Path, int] = {}
+
+    def watch(self, optimizer: torch.optim.Optimizer | None) -> None:
+        """Look after each iteration at the weights that an optimizer changes; calm it after a rollback.
+
+        Each rollback halves the learning rate that the checkpoint has.
+        """
+        groups = optimizer.param_groups if optimizer is not None else []
+        self._weights = tuple(weight for group in groups for weight in group["params"])
+        for group in groups:
+            group["lr"] = group["lr"] * self.learning_rate_factor
+
+    @contextmanager
+    def numbers_only(self) -> Iterator[None]:
+        """Turn a library's own complaint of numbers that are none into one that says where to look.
+
+        Raises:
+            DivergedError: Losses, rewards, observations or weights are NaN or infinite.
+        """
+        try:
+            yield
+        except (ValueError, RuntimeError) as error:
+            if not speaks_of_divergence(error):
+                raise
+            raise self._diverged(str(error).strip().splitlines()[0][:200].rstrip(".")) from error
+
+    @property
+    def learning_rate_factor(self) -> float:
+        """What the learning rate is multiplied with when a training goes on: a half for each rollback."""
+        return float(0.5**self.session.rollbacks)
 
     def begin(self, first: int, *, resumed_from: Path | None) -> int:
         """Say that training begins; return how many iterations remain."""
@@ -51,6 +87,11 @@ class Progress:
         steps_per_second: float | None,
     ) -> bool:
         """Tell the supervisor about an iteration; return whether to stop after it."""
+        self._done = iteration
+        if self._weights and not_finite(self._weights):
+            raise self._diverged("a weight of the networks is not a number")
+        if reward is not None and not math.isfinite(reward):
+            raise self._diverged(f"the mean reward is {reward}")
         self._done = iteration + 1
         self.session.events.write(
             IterationEvent(
@@ -99,6 +140,12 @@ class Progress:
             self.writer.close()
         return TrainingReport(iterations=self._done, last_checkpoint=self._last_checkpoint, stopped=self._stopped)
 
+    def _not_finite(self, tag: str, value: float) -> None:
+        raise self._diverged(f"'{tag}' is {value}")
+
+    def _diverged(self, what: str) -> DivergedError:
+        return diverged(self.session, iteration=self._done, what=what, checkpoint=self._last_checkpoint)
+
     def _any_process_wants_to_stop(self) -> bool:
         wanted = self.session.stop.wanted
         if self.session.ranks.world_size == 1:
@@ -109,9 +156,20 @@ class Progress:
 
 
 class MetricsWriter(SummaryWriter):  # type: ignore[misc]
-    """TensorBoard's writer, without the curves whose steps are seconds: every step here is an iteration."""
+    """TensorBoard's writer, without the curves whose steps are seconds: every step here is an iteration.
+
+    Args:
+        folder: Its own.
+        not_finite: Told of a metric that must be a number and is none, after it is written.
+    """
+
+    def __init__(self, folder: str, *, not_finite: Callable[[str, float], None]) -> None:
+        super().__init__(folder)
+        self._not_finite = not_finite
 
     def add_scalar(self, tag: str, scalar_value: Any, global_step: int | None = None, **options: Any) -> None:
         """Write one value of one iteration."""
         if not tag.endswith("/time"):
             super().add_scalar(tag, scalar_value, global_step, **options)
+            if is_judged(tag) and not math.isfinite(value := float(scalar_value)):
+                self._not_finite(tag, value)

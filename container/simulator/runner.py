@@ -91,7 +91,9 @@ def _simulate(job: SimulatorJob, events: Events, stop: StopRequest, leave: _Leav
         from isaaclab_flows.container.simulator.custom_environment import install
 
         events.stage("installing_environment", Path(job.custom_environment).name)
-        registered = install(job)
+        own = install(job)
+        registered = own.tasks
+        job = job.model_copy(update={"task": own.task})
     chosen = library(job.library)
     setup = resolve(job, chosen, events=events, stop=stop, play=job.evaluation is not None)
     known = SimulatorResult(

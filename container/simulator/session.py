@@ -14,14 +14,14 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from isaaclab_flows.container.simulator import assets, failures
+from isaaclab_flows.container.simulator import assets, overrides
 from isaaclab_flows.container.simulator.events import Events
 from isaaclab_flows.container.simulator.libraries.base import Library
 from isaaclab_flows.container.simulator.stop import StopRequest
 from isaaclab_flows.container.simulator.task_files import check_files
 from isaaclab_flows.schemas.errors import ConfigError
 from isaaclab_flows.schemas.simulator import SimulatorJob
-from isaaclab_flows.schemas.task_names import near_names
+from isaaclab_flows.schemas.task_names import ENTRY_POINT, agent_entry_point, near_names
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class Session(Setup):
 
     env: Any
     """The Gymnasium environment, a multi-agent task made single-agent; libraries put their wrappers around it."""
+    rollbacks: int = 0
+    """How often this process's training went back to a checkpoint because it had diverged."""
 
     @property
     def step_dt(self) -> float:
@@ -102,25 +104,17 @@ def resolve(job: SimulatorJob, library: Library, *, events: Events, stop: StopRe
     """
     import gymnasium
     import isaaclab_tasks  # noqa: F401  registers the tasks
-    from isaaclab_tasks.utils import resolve_task_config
 
     _check_task(job, library, known=list(gymnasium.registry))
     ranks = Ranks.of(job)
     device = resolve_device(job, ranks, library)
-    try:
-        env_cfg, agent_cfg = resolve_task_config(
-            job.task, library.agent_entry_point, play_mode=play, overrides=_hydra_arguments(job)
-        )
-    except (ValueError, AttributeError, KeyError, TypeError, SystemExit) as error:
-        if job.hydra_overrides:
-            raise failures.bad_overrides(error, job) from error
-        raise
-    _check_overridden(env_cfg, job)
+    env_cfg, agent_cfg = overrides.resolve_task(job, play=play)
     env_cfg.scene.num_envs = job.num_envs
     env_cfg.sim.device = device
     env_cfg.seed = job.seed + ranks.rank
     env_cfg.log_dir = job.run_folder
     agent_cfg = library.configure(agent_cfg, job, device=device, rank=ranks.rank)
+    overrides.check_effect(job, env_cfg, agent_cfg)
     check_files(env_cfg, job, answers=assets.server_answers)
     return Setup(
         job=job,
@@ -246,40 +240,19 @@ def _check_task(job: SimulatorJob, library: Library, *, known: list[str]) -> Non
             remedy=f"Near names: {', '.join(near) or 'none'}.",
         )
     keys = gymnasium.spec(job.task).kwargs
-    if library.agent_entry_point not in keys:
-        suffix = "_cfg_entry_point"
-        have = [key.removesuffix(suffix) for key in keys if key.endswith(suffix) and key != f"env{suffix}"]
+    wanted = agent_entry_point(job.library, job.agent)
+    if wanted in keys and wanted.startswith(f"{job.library}_"):
+        return
+    agents = [key.removesuffix(ENTRY_POINT) for key in keys if key.endswith(ENTRY_POINT) and key != f"env{ENTRY_POINT}"]
+    if job.agent is None:
         raise ConfigError(
             f"The task '{job.task}' has no {job.library} configuration",
             where="trainingConfig.rlLibrary",
-            remedy=f"It has: {', '.join(have) or 'none'}.",
+            remedy=f"It has: {', '.join(agents) or 'none'}.",
         )
-
-
-def _hydra_arguments(job: SimulatorJob) -> list[str]:
-    arguments = list(job.hydra_overrides)
-    simple = ("env.", "agent.", "physics=", "renderer=", "presets=")
-    if any("=" not in a or not a.startswith(simple) or a.partition("=")[0].endswith("+") for a in arguments):
-        # Hydra itself takes part only then, and would make a folder in the working directory.
-        arguments += [f"hydra.run.dir={job.run_folder}", "hydra.output_subdir=null", "hydra/job_logging=disabled"]
-    return arguments
-
-
-def _check_overridden(env_cfg: Any, job: SimulatorJob) -> None:
-    """Refuse an override of a key that the environment does not have; Isaac Lab would add it and say nothing."""
-    for override in job.hydra_overrides:
-        key, _, _ = override.partition("=")
-        if not key.startswith("env.") or key.endswith("+"):
-            continue
-        *path, leaf = key.removeprefix("env.").split(".")
-        node = env_cfg
-        for part in path:
-            node = node.get(part) if isinstance(node, dict) else getattr(node, part, None)
-        known = list(getattr(type(node), "__dataclass_fields__", {})) or list(node if isinstance(node, dict) else ())
-        if known and leaf not in known and leaf not in vars(type(node)):
-            near = near_names(leaf, known)
-            raise ConfigError(
-                f"The override '{override}' names the key '{leaf}', which {'.'.join(['env', *path])} does not have",
-                where="trainingConfig.hydraOverrides",
-                remedy=f"Near keys: {', '.join(near) or 'none'}.",
-            )
+    own = [agent.removeprefix(f"{job.library}_") for agent in agents if agent.startswith(f"{job.library}_")]
+    raise ConfigError(
+        f"The task '{job.task}' has no {job.library} agent '{job.agent}'",
+        where="trainingConfig.agent",
+        remedy=f"It has: {', '.join(own) or 'its first agent only, so leave the key out'}.",
+    )

@@ -39,7 +39,7 @@ def refuse_foreign(source: CheckpointSource, task: str, library: Library) -> Non
             remedy=f"Set rlLibrary to '{trained['rlLibrary']}'.",
         )
     its_task = str(trained.get("task", task))
-    if (installed_name(its_task) or its_task) != task:
+    if not {its_task, installed_name(its_task)} & {task, installed_name(task)} - {None}:
         raise CheckpointError(
             f"The checkpoint was trained on the task '{its_task}', but 'trainingConfig.task' is '{task}'",
             where=source.uri,

@@ -22,7 +22,7 @@ from isaaclab_flows.schemas.job import CheckpointSource, Job, Price
 from isaaclab_flows.schemas.placement import place
 from isaaclab_flows.schemas.request import Request
 from isaaclab_flows.schemas.settings import settings
-from isaaclab_flows.schemas.task_names import installed_name, require_task
+from isaaclab_flows.schemas.task_names import require_task
 from isaaclab_flows.tasks.job.checkpoints import is_checkpoint, iteration_of, library_of, newest_first
 from isaaclab_flows.tasks.job.hand_over import staging_uri
 from isaaclab_flows.tasks.request.budget import require_checkable
@@ -138,10 +138,13 @@ def _only_config(request: Request, kind: Kind | None) -> str:
 
 
 def _task(config: JobConfig) -> str:
-    """Return the installed task's name; a custom environment's own names are only known once it is installed."""
+    """Return the installed task's name; with a custom environment the name as written.
+
+    Its own names are only known once it is installed, and they come before any translation.
+    """
     inner = config.training_config
     if config.custom_environment is not None:
-        return installed_name(inner.task) or inner.task
+        return inner.task
     return require_task(inner.task, inner.rl_library)
 
 

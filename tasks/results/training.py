@@ -49,6 +49,7 @@ def summarise_training(
         last_checkpoint=numbered[0] if numbered else None,
         recoveries=done.recoveries,
         iterations_lost=done.iterations_lost,
+        rollbacks=result.rollbacks if result else 0,
     )
 
 

@@ -71,6 +71,7 @@ def order_for(
             max_iterations=config.training_config.max_iterations,
             checkpoint_interval=config.output_config.checkpoint_interval,
             resume_checkpoint=str(newest) if newest else _given_checkpoint(inputs),
+            on_divergence=config.training_config.on_divergence,
         )
     else:
         evaluation = EvaluationOrder(
@@ -83,6 +84,7 @@ def order_for(
         job_id=job.job_id,
         task=job.task,
         library=job.library,
+        agent=inner.agent,
         num_envs=inner.num_envs,
         seed=inner.seed,
         device=device_of(job),

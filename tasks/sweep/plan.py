@@ -190,7 +190,8 @@ def _settings(config: SweepConfig) -> list[Setting]:
     variations = sweep.variations or (Variation(name="default"),)
     return [
         Setting(
-            task=installed_name(task) or task,
+            # The names of a custom environment come before any translation.
+            task=task if config.custom_environment is not None else installed_name(task) or task,
             library=sweep.rl_library,
             seed=seed,
             num_envs=num_envs,

@@ -75,11 +75,6 @@ class Library(ABC):
     distributed_on_cpu: ClassVar[bool] = False
     """Whether several processes can train together without GPUs."""
 
-    @property
-    def agent_entry_point(self) -> str:
-        """Key of the agent's configuration in the task registry."""
-        return f"{self.name}_cfg_entry_point"
-
     def backend_flags(self) -> AbstractContextManager[object]:
         """Set torch's global flags as Isaac Lab's entry point of this library does, while the context lasts."""
         return nullcontext()

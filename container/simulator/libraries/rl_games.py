@@ -82,6 +82,8 @@ class RlGames(Library):
             agent = _agent(session, progress, Path(scratch))
             resume = Path(order.resume_checkpoint) if order.resume_checkpoint else None
             first = first_iteration(agent.resume(resume, session), session.job, resume) if resume else 0
+            agent.last_lr *= progress.learning_rate_factor
+            progress.watch(agent.optimizer)
             if progress.begin(first, resumed_from=resume):
                 _compile(agent, session)
                 agent.run(first)
@@ -114,8 +116,9 @@ class _Agent(A2CAgent):  # type: ignore[misc]
         """Train from the epoch after ``first`` to the last one, or until told to stop."""
         self.epoch_num = first
         try:
-            self.train()
-            self._end_epoch()
+            with self._progress.numbers_only():
+                self.train()
+                self._end_epoch()
         except _Stop:
             self._save()
 

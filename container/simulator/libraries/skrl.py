@@ -70,11 +70,13 @@ class Skrl(Library):
         resume = Path(order.resume_checkpoint) if order.resume_checkpoint else None
         first = first_iteration(_resume(agent, resume, session), session.job, resume) if resume else 0
         agent.report_to(progress, first=first, rollouts=session.agent_cfg["agent"]["rollouts"])
+        progress.watch(getattr(agent, "optimizer", None))
         count = progress.begin(first, resumed_from=resume)
         if count:
             runner.trainer.cfg.timesteps = count * session.agent_cfg["agent"]["rollouts"]
             try:
-                runner.run("train")
+                with progress.numbers_only():
+                    runner.run("train")
             except _Stop:
                 agent.save_now()
         return progress.report()

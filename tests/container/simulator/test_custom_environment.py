@@ -19,6 +19,7 @@ PYPROJECT = '[project]\nname = "{name}"\nversion = "1.2"\ndependencies = [{needs
 def untouched(monkeypatch):
     """Leave imports, the import path and the task registry as they were."""
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr(custom_environment, "_register_isaac_labs_own", lambda: None)
     modules, tasks = set(sys.modules), dict(gymnasium.registry)
     yield
     for name in set(sys.modules) - modules:
@@ -61,7 +62,7 @@ def project(name: str, init: str, *, needs: str = "", top: str = "", source: str
 )
 def test_src_and_flat_layouts_are_installed_with_their_data_below_a_top_folder_or_not(tmp_path, top, source):
     order = job(tmp_path, project("our_layout", REGISTER.format(task="Our-Task"), top=top, source=source))
-    assert install(order) == ("Our-Task",)
+    assert install(order).tasks == ("Our-Task",)
     site = tmp_path / "environment" / "site"
     assert (site / "our_layout" / "data.yaml").is_file()
     assert Path(sys.modules["our_layout"].__file__).is_relative_to(site)
@@ -70,7 +71,7 @@ def test_src_and_flat_layouts_are_installed_with_their_data_below_a_top_folder_o
 def test_a_package_with_setup_py_only_is_installed_without_running_it(tmp_path):
     setup = "NEEDS = ['numpy']\nfrom setuptools import setup\nraise SystemExit\nsetup(install_requires=NEEDS)\n"
     order = job(tmp_path, {"setup.py": setup, "our_setup/__init__.py": REGISTER.format(task="Our-Task")})
-    assert install(order) == ("Our-Task",)
+    assert install(order).tasks == ("Our-Task",)
 
 
 def test_isaac_labs_template_for_external_projects_is_found_two_folders_down(tmp_path):
@@ -83,7 +84,9 @@ def test_isaac_labs_template_for_external_projects_is_found_two_folders_down(tmp
     }
     with pytest.raises(CustomEnvironmentError, match="neither pyproject"):
         install(job(tmp_path, {f"deep/{path}": text for path, text in files.items()}))
-    assert install(job(tmp_path, {path.removeprefix("our/"): text for path, text in files.items()})) == ("Our-Task",)
+    assert install(job(tmp_path, {path.removeprefix("our/"): text for path, text in files.items()})).tasks == (
+        "Our-Task",
+    )
 
 
 def test_a_wheel_is_installed_with_its_metadata(tmp_path):
@@ -93,7 +96,7 @@ def test_a_wheel_is_installed_with_its_metadata(tmp_path):
         "our_wheel-1.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: our-wheel\nVersion: 1.2\n"
         "Requires-Dist: numpy\nRequires-Dist: nobody-has-this; extra == 'dev'\n",
     }
-    assert install(job(tmp_path, files, name="our_wheel-1.2-py3-none-any.whl")) == ("Our-Task",)
+    assert install(job(tmp_path, files, name="our_wheel-1.2-py3-none-any.whl")).tasks == ("Our-Task",)
     assert sys.modules["our_wheel"].__version__ == "1.2"
 
 
@@ -104,7 +107,7 @@ def test_a_wheel_for_another_python_is_refused(tmp_path):
 
 def test_a_task_that_a_module_below_the_package_registers_is_found(tmp_path):
     files = project("our_below", "") | {"src/our_below/tasks.py": REGISTER.format(task="Our-Task")}
-    assert install(job(tmp_path, files)) == ("Our-Task",)
+    assert install(job(tmp_path, files)).tasks == ("Our-Task",)
 
 
 def test_the_same_archive_is_installed_once_and_another_one_replaces_it(tmp_path):
@@ -114,7 +117,7 @@ def test_the_same_archive_is_installed_once_and_another_one_replaces_it(tmp_path
     marker.touch()
     sys.modules.pop("our_first")
     gymnasium.registry.pop("Our-Task")
-    assert install(order) == ("Our-Task",)
+    assert install(order).tasks == ("Our-Task",)
     assert marker.exists()
     assert install(job(tmp_path, project("our_second", REGISTER.format(task="Our-Other")), task="Our-Other"))
     assert not marker.exists()
@@ -169,7 +172,7 @@ def test_a_dependency_and_what_it_needs_in_turn_are_installed_beside_the_package
 
     monkeypatch.setattr(custom_environment, "_run", index)
     init = "import our_first_lib, our_second_lib\n" + REGISTER.format(task="Our-Task")
-    assert install(job(tmp_path, project("our_chain", init, needs='"our-first"'))) == ("Our-Task",)
+    assert install(job(tmp_path, project("our_chain", init, needs='"our-first"'))).tasks == ("Our-Task",)
 
 
 def test_another_version_than_the_simulators_is_refused(tmp_path):
@@ -192,3 +195,23 @@ def test_another_version_than_the_simulators_is_refused(tmp_path):
 def test_an_archive_without_a_usable_package_is_refused_with_the_reason(tmp_path, files, reason):
     with pytest.raises(CustomEnvironmentError, match=reason):
         install(job(tmp_path, files))
+
+
+@pytest.mark.parametrize(
+    ("registered", "asked", "runs"),
+    [
+        ("Isaac-Cartpole-Direct-Play-v0", "Isaac-Cartpole-Direct-Play-v0", "Isaac-Cartpole-Direct-Play-v0"),
+        ("Isaac-Cartpole-Direct-v0", "Isaac-Cartpole-Direct-v0", "Isaac-Cartpole-Direct-v0"),
+        ("Isaac-Cartpole-Direct", "Isaac-Cartpole-Direct-v0", "Isaac-Cartpole-Direct"),
+        ("Our-Task", "Our-Task", "Our-Task"),
+    ],
+)
+def test_the_archives_own_name_comes_first_and_is_translated_only_where_it_has_none(
+    tmp_path, monkeypatch, registered, asked, runs
+):
+    isaac_labs = lambda: gymnasium.register(id="Isaac-Cartpole-Direct", entry_point="x:Y")  # noqa: E731
+    monkeypatch.setattr(custom_environment, "_register_isaac_labs_own", isaac_labs)
+    order = job(tmp_path, project("our_names", REGISTER.format(task=registered)), task=asked)
+    found = install(order)
+    assert found.task == runs
+    assert found.tasks == (registered,)

@@ -14,6 +14,7 @@ from isaaclab_flows.container.simulator.libraries.base import ExportablePolicy, 
 from isaaclab_flows.container.simulator.libraries.rsl_rl.policy import RslRlPolicy
 from isaaclab_flows.container.simulator.libraries.rsl_rl.runners import RUNNERS
 from isaaclab_flows.container.simulator.progress import Progress
+from isaaclab_flows.schemas.errors import ConfigError
 
 if TYPE_CHECKING:
     from isaaclab_flows.container.simulator.session import Session
@@ -53,7 +54,15 @@ class RslRl(Library):
         runner.report_to(progress)
         resume = Path(order.resume_checkpoint) if order.resume_checkpoint else None
         first = first_iteration(_resume(runner, resume, session), session.job, resume) if resume else 0
-        count = progress.begin(first, resumed_from=resume)
+        if getattr(runner.alg, "teacher_loaded", True) is False:
+            raise ConfigError(
+                "A distillation learns from a teacher, and none is given",
+                where="trainingConfig.resumeCheckpoint",
+                remedy="Name the teacher's checkpoint there; the student begins at iteration 0.",
+            )
+        runner.alg.learning_rate *= progress.learning_rate_factor
+        progress.watch(runner.alg.optimizer)
+        count = progress.begin(first, resumed_from=resume if first else None)
         if count:
             runner.run(first, count, random_start=session.agent_cfg.init_at_random_ep_len)
         return progress.report()
@@ -72,11 +81,19 @@ def _runner(session: Session, *, log_dir: str) -> Any:
 
 
 def _resume(runner: Any, checkpoint: Path, session: Session) -> int:
-    """Load everything that a checkpoint has; return how many iterations it has behind it."""
+    """Load everything that a checkpoint has; return how many of this training's iterations it has behind it.
+
+    A teacher's iterations are its own: the student that learns from it begins at 0.
+    """
     state = load_untrusted(checkpoint, device=session.device)
     with fitting(checkpoint, task=session.job.task, library="rsl_rl"):
-        runner.alg.load(state, None, True)
+        goes_on = runner.alg.load(state, None, True)
         done = int(state["iter"]) + 1
+    if not goes_on:
+        session.events.warn(
+            f"{checkpoint.name} is the teacher ({done:,} iterations); the student begins at iteration 0."
+        )
+        return 0
     infos = state.get("infos") or {}
     runner.logger.tot_timesteps = infos.get("total_timesteps", 0)
     runner.logger.tot_time = infos.get("total_time", 0)

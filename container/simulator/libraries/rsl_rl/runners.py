@@ -45,7 +45,8 @@ class _Progressing:
         """Run exactly ``count`` iterations, the first one numbered ``first``, or fewer when told to stop."""
         self.current_learning_iteration = first
         try:
-            self.learn(count, init_at_random_ep_len=random_start)  # type: ignore[attr-defined]
+            with self._progress.numbers_only():
+                self.learn(count, init_at_random_ep_len=random_start)  # type: ignore[attr-defined]
         except _Stop as stop:
             self.current_learning_iteration = stop.iteration
             if self.logger.writer is not None:
