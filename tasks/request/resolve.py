@@ -25,8 +25,10 @@ from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.task_names import require_task
 from isaaclab_flows.tasks.job.checkpoints import is_checkpoint, iteration_of, library_of, newest_first
 from isaaclab_flows.tasks.job.hand_over import staging_uri
+from isaaclab_flows.tasks.job.overview import local_jobs
 from isaaclab_flows.tasks.request.budget import require_checkable
 from isaaclab_flows.tasks.request.provenance import refuse_foreign
+from isaaclab_flows.tasks.request.references import referenced
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import Storage, absolute_uri, is_s3, join_uri, split_uri
 
@@ -42,6 +44,8 @@ def resolve(request: Request) -> Job:
         InputMissingError: The configuration, a checkpoint or an archive cannot be found.
     """
     config, config_uri, chosen = _configuration(request)
+    if request.source in ("cli", "ui"):  # VAMS reaches nothing beyond its asset, and sweeps name files
+        config = referenced(config, local_jobs)
     asset = request.asset_uri or (asset_root_of(absolute_uri(config_uri)) if config_uri else None)
     task = _task(config)
     warnings: list[str] = []
