@@ -68,14 +68,17 @@ def run(
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Run a finished job anew.")] = False,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show Prefect's log lines too.")] = False,
+    name: Annotated[str | None, typer.Option(help="What to call it; by default the configuration's name.")] = None,
+    tags: Annotated[list[str] | None, typer.Option("--tag", help="Tag its flow run; may be repeated.")] = None,
 ) -> None:
     """Train or evaluate on this machine (or where the settings say), and wait for the result."""
     from isaaclab_flows.cli.run import RunOptions, run_config
 
+    options = RunOptions(
+        config, asset_root, output, tuple(overrides or ()), device, job_id, again, verbose, name, tuple(tags or ())
+    )
     with fail():
-        sys.exit(
-            run_config(RunOptions(config, asset_root, output, tuple(overrides or ()), device, job_id, again, verbose))
-        )
+        sys.exit(run_config(options))
 
 
 @app.command()

@@ -33,6 +33,8 @@ class RunOptions:
     job_id: str | None = None
     again: bool = False
     verbose: bool = False
+    name: str | None = None
+    tags: Sequence[str] = ()
 
 
 def validate_config(options: RunOptions) -> None:
@@ -106,7 +108,7 @@ def _perform(request: Request, options: RunOptions) -> Outcome | int:
     before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
         with watch(job, verbose=options.verbose):
-            return run_here(request, job)
+            return run_here(request, job, tags=options.tags)
     except FlowsError as error:
         show_error(error)
         _say_how_to_go_on(job, options)
@@ -143,7 +145,7 @@ def _request(options: RunOptions) -> Request:
             job_id=options.job_id or new_job_id(),
             source="cli",
             config_uri=absolute_uri(options.config),
-            overrides=parse_overrides(options.overrides),
+            overrides=parse_overrides(options.overrides) | ({"name": options.name} if options.name else {}),
             asset_uri=absolute_uri(root) if root else None,
             output_uri=absolute_uri(output),
             device=options.device,

@@ -39,6 +39,7 @@ def evaluate(
     machine: Machine = Machine(),
     places: Places = Places(),
     custom_environment: CustomEnvironment = CustomEnvironment(),
+    name: str = "",
 ) -> Outcome:
     """Evaluate checkpoints with Isaac Lab, on this machine or on AWS Batch: episodes, statistics and a video.
 
@@ -56,8 +57,10 @@ def evaluate(
         machine: The machine to ask for.
         places: Where inputs come from and outputs go to.
         custom_environment: A package with tasks of your own.
+        name: What people call it: the run's name and its outputs' folder; empty names it by its task.
     """
     config = evaluation_config(
+        name=name,
         task=task,
         library=library,
         num_envs=num_envs,

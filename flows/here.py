@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from isaaclab_flows.schemas.job import NAME_LABEL
 from isaaclab_flows.schemas.settings import settings
 
 if TYPE_CHECKING:
@@ -27,12 +28,13 @@ def prepare_prefect(*, verbose: bool) -> None:
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
 
 
-def run_here(request: Request, job: Job) -> Outcome:
+def run_here(request: Request, job: Job, *, tags: Sequence[str] = ()) -> Outcome:
     """Run a request to its end, and let its simulator work while Prefect's server starts.
 
     Args:
         request: What was asked for; kept in the job's folder, from where the job can go on.
         job: The same, resolved.
+        tags: Of the flow run.
 
     Raises:
         FlowsError: It failed; what was saved has been published.
@@ -42,9 +44,10 @@ def run_here(request: Request, job: Job) -> Outcome:
     from isaaclab_flows.tasks.request.document import write_request
 
     document = str(folder_of(job).path / "request.json")
-    write_request(request, document)
+    labels = request.labels | {NAME_LABEL: job.config.name}
+    write_request(request.model_copy(update={"labels": labels}), document)
     with _simulator_started_early(job):
-        return _pipeline(document)
+        return _pipeline(document, tags)
 
 
 @contextlib.contextmanager
@@ -71,12 +74,13 @@ def _simulator_started_early(job: Job) -> Iterator[None]:
         yield
 
 
-def _pipeline(document: str) -> Outcome:
+def _pipeline(document: str, tags: Sequence[str]) -> Outcome:
+    from prefect import tags as tagged
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     from isaaclab_flows.flows.pipeline import pipeline
 
     # The end of a flow waits up to a second for its heartbeat, which nobody hears where the server is our own.
     lonely = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if PREFECT_API_URL.value() is None else {}
-    with temporary_settings(lonely):
+    with temporary_settings(lonely), tagged(*tags):
         return pipeline(document)

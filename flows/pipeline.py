@@ -9,10 +9,11 @@ from isaaclab_flows.flows.requested_sweep import one_sweep
 from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.request import Request
 from isaaclab_flows.tasks.request.document import read_request
+from isaaclab_flows.tasks.request.forms import document_run_name
 from isaaclab_flows.tasks.request.sweep import is_sweep_request
 
 
-@flow(name="pipeline", flow_run_name="pipeline {request_uri}")
+@flow(name="pipeline", flow_run_name=document_run_name)
 def pipeline(request_uri: str) -> Outcome:
     """Train or evaluate as a request document says.
 

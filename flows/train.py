@@ -37,6 +37,7 @@ def train(
     machine: Machine = Machine(),
     places: Places = Places(),
     custom_environment: CustomEnvironment = CustomEnvironment(),
+    name: str = "",
 ) -> Outcome:
     """Train a policy with Isaac Lab, on this machine or on AWS Batch.
 
@@ -55,8 +56,10 @@ def train(
         machine: The machines to ask for.
         places: Where inputs come from and outputs go to.
         custom_environment: A package with tasks of your own.
+        name: What people call it: the run's name and its outputs' folder; empty names it by its task.
     """
     config = training_config(
+        name=name,
         task=task,
         library=library,
         num_envs=num_envs,

@@ -156,6 +156,7 @@ def sweep_config(
 
 def training_config(
     *,
+    name: str = "",
     task: str,
     library: str,
     num_envs: int,
@@ -183,7 +184,7 @@ def training_config(
     }
     keep = keep or Keep()
     return {
-        **_heading("Training", inner["task"]),
+        **_heading(name, "Training", inner["task"]),
         "trainingConfig": _without_none(inner),
         "outputConfig": {"saveCheckpoints": keep.save_checkpoints, "checkpointInterval": keep.checkpoint_interval},
         "computeConfig": _compute(machine),
@@ -192,6 +193,7 @@ def training_config(
 
 def evaluation_config(
     *,
+    name: str = "",
     task: str,
     library: str,
     num_envs: int,
@@ -226,15 +228,15 @@ def evaluation_config(
         inner["checkpointPaths"] = list(checkpoints)
     video = {"width": film.width, "height": film.height, "maxFrames": film.max_frames, "numEnvs": film.num_envs}
     return {
-        **_heading("Evaluation", inner["task"]),
+        **_heading(name, "Evaluation", inner["task"]),
         "trainingConfig": _without_none(inner),
         "videoConfig": _without_none(video),
         "computeConfig": _compute(machine),
     }
 
 
-def _heading(what: str, task: object) -> dict[str, str]:
-    return {"name": f"{what} of {task}", "description": "Started from the form of the Prefect UI."}
+def _heading(name: str, what: str, task: object) -> dict[str, str]:
+    return {"name": name.strip() or f"{what} of {task}", "description": "Started from the form of the Prefect UI."}
 
 
 def _shared(

@@ -16,6 +16,8 @@ _MOST_NAME = 60
 
 FLOW_RUN_LABEL = "flowRun"
 """The label that holds the id of the flow run that somebody started, below which all work for the job is done."""
+NAME_LABEL = "name"
+"""The label that holds what people call a job."""
 
 
 class CheckpointSource(CamelModel):

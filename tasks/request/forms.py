@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from prefect.runtime import flow_run
 
 from isaaclab_flows.schemas.config import Kind
-from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.errors import ConfigError, FlowsError
 from isaaclab_flows.schemas.forms import Places
+from isaaclab_flows.schemas.job import NAME_LABEL
 from isaaclab_flows.schemas.request import Request, new_job_id
 from isaaclab_flows.schemas.settings import settings
+from isaaclab_flows.tasks.request.document import read_request
 from isaaclab_flows.tasks.storage.base import absolute_uri
+
+_MADE_UP = re.compile(r"[a-z]+-[a-z]+")
 
 
 def form_request(kind: Kind, config: dict[str, Any], places: Places, device: str) -> Request:
@@ -40,8 +45,30 @@ def form_request(kind: Kind, config: dict[str, Any], places: Places, device: str
 
 
 def run_name() -> str:
-    """Name the flow run that is about to start: task, library and its id's first eight characters."""
+    """Name the flow run that is about to start.
+
+    The form's name, or the name that a person gave the run, is kept; else task, library and its id's first eight
+    characters tell it from others.
+    """
     parameters = flow_run.parameters or {}
+    typed = parameters.get("name") or given_name(flow_run.name)
+    if typed:
+        return str(typed)
     custom = parameters.get("custom_environment")
     task = getattr(custom, "task", None) or parameters.get("task")
     return " · ".join(str(part) for part in (task, parameters.get("library"), (flow_run.id or "")[:8]) if part)
+
+
+def document_run_name() -> str:
+    """Name a pipeline's run: as the request document's sender calls it, else by the document."""
+    uri = str((flow_run.parameters or {}).get("request_uri"))
+    try:
+        name = read_request(uri).labels.get(NAME_LABEL)
+    except FlowsError:
+        name = None  # the run itself will say what is wrong with the document
+    return name or f"pipeline {uri}"
+
+
+def given_name(name: str | None) -> str | None:
+    """Return a run's name where a person wrote it, None where Prefect made it up (`adjective-animal`)."""
+    return None if not name or _MADE_UP.fullmatch(name) else name
