@@ -15,9 +15,10 @@ from prefect.settings import get_current_settings
 from prefect.workers.base import BaseWorker, BaseWorkerResult
 
 from prefect_aws_batch.batch_api import BatchApi
+from prefect_aws_batch.causes import CANCEL_REASON
 from prefect_aws_batch.configuration import BatchJobConfiguration, BatchVariables
 from prefect_aws_batch.definitions import job_name
-from prefect_aws_batch.diagnosis import CANCEL_REASON, Ending, ending_of
+from prefect_aws_batch.diagnosis import Ending, ending_of
 from prefect_aws_batch.errors import MachineLostError
 from prefect_aws_batch.job_run import Aws, JobRun, run_count_of
 from prefect_aws_batch.logs import JobLogs, deliver_to_prefect, delivered_so_far

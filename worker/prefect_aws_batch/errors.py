@@ -72,6 +72,12 @@ class MachineLostError(BatchError):
     retryable = True
 
 
+class StartError(BatchError):
+    """The container was never started, for a reason that another attempt would meet again or that nobody knows."""
+
+    kind = "start"
+
+
 class CannotBePlacedError(BatchError):
     """No machine that fits could be had in time."""
 

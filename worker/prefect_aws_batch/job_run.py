@@ -14,11 +14,10 @@ from uuid import UUID
 from botocore.exceptions import ClientError
 
 from prefect_aws_batch.batch_api import BatchApi
+from prefect_aws_batch.causes import CHILD_NODE_REASON, PLACEMENT_REASON
 from prefect_aws_batch.configuration import BatchJobConfiguration
 from prefect_aws_batch.definitions import job_name, submission
 from prefect_aws_batch.diagnosis import (
-    CHILD_NODE_REASON,
-    PLACEMENT_REASON,
     Ending,
     diagnose,
     ending_of,
@@ -162,7 +161,7 @@ class JobRun:
             self._aws.poller.forget(job_id)
         await self._finish_logs(job)
         self.job = job
-        return ending_of(self._verdict) if self._verdict else diagnose(job)
+        return ending_of(self._verdict) if self._verdict else diagnose(job, self._configuration.retry_exit_codes)
 
     async def _watch(self, watch: Watch, nodes: list[asyncio.Task[None]]) -> BatchJob:
         waiting_since: float | None = None
@@ -214,7 +213,7 @@ class JobRun:
                 if job.is_live:
                     continue
                 if node > 0 and job.status == "FAILED":
-                    death = diagnose(job).error
+                    death = diagnose(job, self._configuration.retry_exit_codes).error
                     assert death is not None
                     self._verdict = self._verdict or type(death)(
                         f"Node {node} died, and the job with it: {death.what}",

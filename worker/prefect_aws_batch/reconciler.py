@@ -19,8 +19,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import StateType, WorkerStatus
 
 from prefect_aws_batch.batch_api import MOST_DESCRIBED
+from prefect_aws_batch.causes import CANCEL_REASON
 from prefect_aws_batch.configuration import BatchJobConfiguration
-from prefect_aws_batch.diagnosis import CANCEL_REASON
 from prefect_aws_batch.job_run import Aws
 from prefect_aws_batch.reconcile import Adopt, End, Lost, RunState, RunView, decide, jobs_by_run
 from prefect_aws_batch.reporting import read_run

@@ -29,8 +29,12 @@ class BatchJob:
     container_reason: str = ""
     """ECS's word on the container, e.g. OutOfMemoryError."""
     log_stream: str | None = None
+    is_terminated: bool = False
+    """Whether somebody asked Batch for its end (TerminateJob, CancelJob)."""
     attempts: int = 0
     """Attempts that Batch began."""
+    has_started: bool = False
+    """Whether the container of the last attempt ran, be it for a moment."""
     queue: str = ""
     created_at: float = 0.0
     """Unix time [s]."""
@@ -48,7 +52,8 @@ class BatchJob:
         """Read a JobDetail (or a JobSummary) of boto3; what is missing there is None or empty here."""
         container = detail.get("container") or {}
         attempts = detail.get("attempts") or []
-        last = (attempts[-1].get("container") or {}) if attempts else {}
+        last_attempt = attempts[-1] if attempts else {}
+        last = last_attempt.get("container") or {}
         stopped = detail.get("stoppedAt")
         return cls(
             job_id=detail["jobId"],
@@ -57,6 +62,8 @@ class BatchJob:
             status_reason=detail.get("statusReason") or "",
             exit_code=_first(container.get("exitCode"), last.get("exitCode")),
             container_reason=container.get("reason") or last.get("reason") or "",
+            is_terminated=bool(detail.get("isTerminated") or detail.get("isCancelled")),
+            has_started=_has_started(detail, last_attempt),
             log_stream=container.get("logStreamName") or last.get("logStreamName"),
             attempts=max(len(attempts), 1 if detail.get("startedAt") else 0),
             queue=detail.get("jobQueue", ""),
@@ -65,6 +72,12 @@ class BatchJob:
             tags=detail.get("tags") or {},
             num_nodes=(detail.get("nodeProperties") or {}).get("numNodes", 1),
         )
+
+
+def _has_started(detail: Mapping[str, Any], last_attempt: Mapping[str, Any]) -> bool:
+    parts = (detail, last_attempt)
+    has_code = any((part.get("container") or {}).get("exitCode") is not None for part in parts)
+    return has_code or any(part.get("startedAt") for part in parts)
 
 
 def _first(*codes: int | None) -> int | None:

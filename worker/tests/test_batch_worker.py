@@ -8,7 +8,7 @@ from prefect.exceptions import InfrastructureNotFound
 from fake_batch import FakeBatch
 from prefect_aws_batch import BatchJobConfiguration, BatchWorker
 from prefect_aws_batch.batch_api import BatchApi
-from prefect_aws_batch.diagnosis import CANCEL_REASON
+from prefect_aws_batch.causes import CANCEL_REASON
 from prefect_aws_batch.main import clean_up
 from prefect_aws_batch.registrar import Registrar
 

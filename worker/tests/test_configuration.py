@@ -19,7 +19,7 @@ Configure = Callable[..., BatchJobConfiguration]
 
 def test_prefect_finds_the_worker_through_its_entry_points() -> None:
     (found,) = [entry for entry in entry_points(group="prefect.collections") if entry.name == "prefect_aws_batch"]
-    assert found.value == "prefect_aws_batch"
+    assert found.value == "prefect_aws_batch.batch_worker"
     assert BaseWorker.get_worker_class_from_type("aws-batch") is BatchWorker
 
 

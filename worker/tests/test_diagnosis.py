@@ -1,17 +1,13 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from prefect_aws_batch.diagnosis import (
-    CANCEL_REASON,
-    CHILD_NODE_REASON,
-    PLACEMENT_REASON,
-    diagnose,
-    misfit,
-    not_placed,
-)
+from prefect_aws_batch.causes import CANCEL_REASON, CHILD_NODE_REASON, PLACEMENT_REASON
+from prefect_aws_batch.diagnosis import diagnose, misfit, not_placed
 from prefect_aws_batch.errors import (
     BatchError,
     CannotBePlacedError,
@@ -21,15 +17,18 @@ from prefect_aws_batch.errors import (
     ImageError,
     MachineLostError,
     OutOfMemoryError,
+    StartError,
     TimeLimitError,
 )
 from prefect_aws_batch.states import BatchJob
 
 EXITED = "Essential container in task exited"
+FAILED = "Task failed to start"
+FIELD = json.loads((Path(__file__).parent / "data" / "batch-reasons.json").read_text())
 
 
 def failed(status_reason: str = EXITED, exit_code: int | None = None, reason: str = "") -> BatchJob:
-    return BatchJob("j-1", "train-1", "FAILED", status_reason, exit_code, reason, attempts=1)
+    return BatchJob("j-1", "train-1", "FAILED", status_reason, exit_code, reason, has_started=exit_code is not None)
 
 
 # Batch's words, exit code, ECS's words → error, state, tried again.
@@ -76,7 +75,7 @@ ENDINGS: list[tuple[str, int | None, str, type[BatchError], str, bool]] = [
         "Task failed to start",
         None,
         "ResourceInitializationError: failed to invoke EFS utils commands to set up EFS volumes",
-        ImageError,
+        ConfigurationError,
         "failed",
         False,
     ),
@@ -122,6 +121,23 @@ ENDINGS: list[tuple[str, int | None, str, type[BatchError], str, bool]] = [
     (EXITED, 1, "", ContainerError, "failed", False),
     (EXITED, 127, "", ConfigurationError, "failed", False),
     (EXITED, 139, "", ContainerError, "failed", False),
+    ("OutOfMemoryError: Container killed due to memory usage", 137, "", OutOfMemoryError, "failed", False),
+    ("make room for the demo", None, "", StartError, "crashed", False),
+    ("Timeout waiting for network interface provisioning to complete.", None, "", MachineLostError, "crashed", True),
+    (FAILED, None, "CannotPullContainerError: 429 Too Many Requests", MachineLostError, "crashed", True),
+    (FAILED, None, "CannotPullContainerError: unexpected status: 503", MachineLostError, "crashed", True),
+    (f"{FAILED}: CannotPullContainerError: manifest unknown", None, "", ImageError, "failed", False),
+    (
+        FAILED,
+        None,
+        "ResourceInitializationError: unable to pull secrets: context deadline exceeded",
+        MachineLostError,
+        "crashed",
+        True,
+    ),
+    (FAILED, None, "SomethingNewError: nobody has seen this", StartError, "crashed", False),
+    ("Invalid results, stopping the study", 143, "", EndedOnRequestError, "cancelled", False),
+    ("OOM in my other job, I need the machine", 137, "", EndedOnRequestError, "cancelled", False),
 ]
 
 
@@ -141,6 +157,38 @@ def test_batchs_own_words_are_told(words: str) -> None:
     error = diagnose(failed(words)).error
     assert error is not None
     assert words.rstrip(".") in error.sentence
+
+
+@pytest.mark.parametrize("case", FIELD, ids=lambda case: case.get("containerReason") or case["statusReason"])
+def test_what_batch_said_in_the_field_means_what_it_meant(case: dict[str, Any]) -> None:
+    reason, container = case["statusReason"], case.get("containerReason", "")
+    started = case.get("started", False)
+    ending = diagnose(BatchJob("j", "n", "FAILED", reason, case.get("exitCode"), container, has_started=started))
+    expected = case["expect"]
+    assert ending.error is not None
+    assert (ending.state.capitalize(), ending.try_again) == (expected["state"], expected["again"])
+    assert expected.get("names", "") in ending.error.sentence
+    assert reason.rstrip(".") in ending.error.sentence
+    assert container in ending.error.sentence
+
+
+@pytest.mark.parametrize("code", [None, 1, 137, 143])
+def test_the_containers_own_reason_is_never_dropped(code: int | None) -> None:
+    error = diagnose(failed("an operator's words", code, "SomethingNewError: in the container")).error
+    assert error is not None
+    assert "an operator's words" in error.sentence
+    assert "SomethingNewError: in the container" in error.sentence
+
+
+@pytest.mark.parametrize("code", [0, 1, 143])
+def test_a_container_may_answer_a_persons_request_with_any_code(code: int) -> None:
+    detail = {"jobId": "j", "status": "FAILED", "statusReason": "make room", "isTerminated": True, "startedAt": 1}
+    assert diagnose(BatchJob.of(detail | {"container": {"exitCode": code}})).state == "cancelled"
+
+
+def test_which_exit_codes_are_tried_again_is_a_setting() -> None:
+    assert diagnose(failed(EXITED, 75), retry_exit_codes=()).state == "failed"
+    assert diagnose(failed(EXITED, 17), retry_exit_codes=(17,)).try_again
 
 
 def test_success_has_no_error() -> None:

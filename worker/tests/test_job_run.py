@@ -12,8 +12,9 @@ from prefect.states import Cancelling, Pending, Running
 from examples import RUN_ID
 from fake_batch import FakeBatch, refused
 from prefect_aws_batch.batch_api import BatchApi
+from prefect_aws_batch.causes import CHILD_NODE_REASON, PLACEMENT_REASON
 from prefect_aws_batch.configuration import BatchJobConfiguration
-from prefect_aws_batch.diagnosis import CHILD_NODE_REASON, PLACEMENT_REASON, Ending, ending_of
+from prefect_aws_batch.diagnosis import Ending, ending_of
 from prefect_aws_batch.errors import (
     CannotBePlacedError,
     ConfigurationError,
