@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Any
 from prefect import get_run_logger
 from prefect.deployments import run_deployment
 
-from isaaclab_flows.schemas.errors import CancelledError, FlowsError, InfrastructureLostError
+from isaaclab_flows.schemas.errors import (
+    CancelledError,
+    CannotBePlacedError,
+    ConfigError,
+    FlowsError,
+    InfrastructureLostError,
+    InputMissingError,
+    LimitReachedError,
+    OutOfMemoryError,
+    SimulatorError,
+)
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.placement import Queues, place
@@ -16,6 +26,20 @@ from isaaclab_flows.tasks.job.hand_over import job_uri, load_outcome
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
+
+_RERUN = "Run it again: it goes on from its last checkpoint."
+WORKERS_KINDS: dict[str, tuple[type[FlowsError], str]] = {
+    "configuration": (ConfigError, ""),
+    "image": (InputMissingError, ""),
+    "container": (SimulatorError, ""),
+    "out_of_memory": (OutOfMemoryError, "Lower numEnvs, or have the job ask for more memory."),
+    "machine_lost": (InfrastructureLostError, _RERUN),
+    "start": (FlowsError, _RERUN),
+    "cannot_be_placed": (CannotBePlacedError, ""),
+    "time_limit": (LimitReachedError, _RERUN),
+    "ended_on_request": (CancelledError, _RERUN),
+}
+"""What the worker for AWS Batch calls a job's end, at the head of the state's data, and our error with its remedy."""
 
 MOST_RUNS = 1_000
 BACKSTOP_SECONDS = 1_800
@@ -96,9 +120,7 @@ def _judge(job: Job, run: FlowRun) -> Outcome:
     if state is not None and state.is_completed() and outcome is not None:
         return outcome
     if state is not None and state.is_cancelled():
-        raise CancelledError(
-            "The job's run was cancelled", where=run.name, remedy="Run it again: it goes on from its last checkpoint."
-        )
+        raise CancelledError("The job's run was cancelled", where=run.name, remedy=_RERUN)
     if state is not None and state.is_failed() and outcome is not None and outcome.error is not None:
         raise outcome.error.to_error()
     raise _lost(run, state)
@@ -106,9 +128,10 @@ def _judge(job: Job, run: FlowRun) -> Outcome:
 
 def _lost(run: FlowRun, state: State | None) -> FlowsError:
     message = (state.message if state else None) or "no reason was given"
-    kind = InfrastructureLostError if state is None or state.is_crashed() else FlowsError
+    lost = InfrastructureLostError if state is None or state.is_crashed() else FlowsError
+    kind, remedy = lost, _RERUN
+    if state is not None and isinstance(state.data, str):
+        kind, remedy = WORKERS_KINDS.get(state.data.partition(":")[0], (lost, _RERUN))
     return kind(
-        f"The job's run ended as {state.name if state else 'unknown'}: {message}",
-        where=run.name,
-        remedy="Run it again: it goes on from its last checkpoint.",
+        f"The job's run ended as {state.name if state else 'unknown'}: {message}", where=run.name, remedy=remedy
     )

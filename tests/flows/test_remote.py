@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.states import Pending
 
-from isaaclab_flows.flows.remote import BACKSTOP_SECONDS, job_variables
+from isaaclab_flows.flows import remote
+from isaaclab_flows.flows.remote import BACKSTOP_SECONDS, WORKERS_KINDS, execute_remotely, job_variables
 from isaaclab_flows.schemas.config import check_config
-from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.errors import (
+    CannotBePlacedError,
+    ConfigError,
+    FlowsError,
+    InfrastructureLostError,
+    OutOfMemoryError,
+)
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.placement import Queues, QueueSet
+from prefect_aws_batch import errors
+from prefect_aws_batch.errors import BatchError
+from prefect_aws_batch.reporting import data_of
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 QUEUES = Queues(
@@ -68,3 +82,48 @@ def test_a_size_that_the_deployment_lacks_is_refused() -> None:
 
 def test_without_queues_the_pools_own_values_count() -> None:
     assert job_variables(job(), None) is None
+
+
+def tree(cls: type[BatchError]) -> set[str]:
+    return {cls.kind}.union(*(tree(child) for child in cls.__subclasses__()))
+
+
+def test_every_end_that_the_worker_knows_is_an_error_of_ours() -> None:
+    assert tree(BatchError) - {"error"} == set(WORKERS_KINDS)
+    ours = {kind for kind, (error, _) in WORKERS_KINDS.items() if error.retryable}
+    assert ours == {"machine_lost"}, "what the worker would try again, and nothing else"
+
+
+@pytest.mark.parametrize(
+    ("error", "state", "ours", "children"),
+    [
+        (errors.ConfigurationError("Batch refuses the job: no such queue"), "Failed", ConfigError, 1),
+        (errors.CannotBePlacedError("No machine could be had in time"), "Crashed", CannotBePlacedError, 1),
+        (errors.OutOfMemoryError("The container used more"), "Failed", OutOfMemoryError, 1),
+        (errors.MachineLostError("The machine was taken away"), "Crashed", InfrastructureLostError, 3),
+        (None, "Crashed", InfrastructureLostError, 3),
+    ],
+)
+def test_what_another_try_cannot_mend_is_tried_once(
+    monkeypatch: pytest.MonkeyPatch, error: BatchError | None, state: str, ours: type[FlowsError], children: int
+) -> None:
+    made: list[int] = []
+
+    def started(job: Job, deployment: str, number: int) -> FlowRun:
+        made.append(number)
+        return FlowRun(flow_id=uuid4(), state=Pending())
+
+    def ended(job: Job, deployment: str, number: int) -> FlowRun:
+        message, data = (error.sentence, data_of(error)) if error else ("It reported nothing", None)
+        return FlowRun(flow_id=uuid4(), state=State(type=StateType[state.upper()], message=message, data=data))
+
+    monkeypatch.setattr(remote, "get_run_logger", lambda: logging.getLogger("test"))
+    monkeypatch.setattr(remote, "_start", started)
+    monkeypatch.setattr(remote, "_wait", ended)
+    monkeypatch.setattr(remote, "load_outcome", lambda job: None)
+    monkeypatch.setenv("ISAACLAB_FLOWS_SIMULATOR_RESTARTS", "2")
+    with pytest.raises(ours) as caught:
+        execute_remotely(job(), "execute/isaaclab-execute")
+    assert type(caught.value) is ours
+    assert error is None or error.what in caught.value.sentence
+    assert len(made) == children

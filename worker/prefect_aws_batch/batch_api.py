@@ -138,6 +138,10 @@ class BatchApi:
         found = await self._list(jobQueue=queue, filters=[{"name": "JOB_NAME", "values": [f"{prefix}*"]}])
         return sorted(found, key=lambda job: -job.created_at)
 
+    async def queue_names(self) -> list[str]:
+        """Return the names of all job queues of the account and region."""
+        return [str(queue["jobQueueName"]) for queue in await self._pages(self._batch.describe_job_queues, "jobQueues")]
+
     async def list_nodes(self, job_id: str) -> list[BatchJob]:
         """List the nodes of a multi-node job."""
         return await self._list(multiNodeJobId=job_id)

@@ -19,11 +19,12 @@ from prefect_aws_batch.causes import CANCEL_REASON
 from prefect_aws_batch.configuration import BatchJobConfiguration, BatchVariables
 from prefect_aws_batch.definitions import job_name
 from prefect_aws_batch.diagnosis import Ending, ending_of
-from prefect_aws_batch.errors import MachineLostError
+from prefect_aws_batch.errors import BatchError, MachineLostError
 from prefect_aws_batch.job_run import Aws, JobRun, run_count_of
 from prefect_aws_batch.logs import JobLogs, deliver_to_prefect, delivered_so_far
+from prefect_aws_batch.phases import is_unfinished, may_have_a_new_job
 from prefect_aws_batch.reconciler import WORKER_LABEL, Sweeper
-from prefect_aws_batch.reporting import is_unfinished, read_run, report
+from prefect_aws_batch.reporting import read_run, report
 from prefect_aws_batch.states import BatchJob
 
 if TYPE_CHECKING:
@@ -57,9 +58,9 @@ class _Notes:
             await self._client.update_flow_run(self._flow_run_id, infrastructure_pid=job_id)
 
     async def may_go_on(self) -> bool:
-        """Whether the run is Pending or Running still: nobody ended, cancelled or rescheduled it."""
+        """Whether the run still wants a container: nobody ended, cancelled, paused or rescheduled it."""
         run = await read_run(self._client, self._flow_run_id)
-        return run is not None and is_unfinished(run.state) and not (run.state and run.state.is_cancelling())
+        return run is not None and may_have_a_new_job(run)
 
 
 class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerResult]):
@@ -87,27 +88,43 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
         super().__init__(*args, **kwargs)
         self._aws: dict[int, Aws] = {}
         self._followed: set[UUID] = set()
-        self._sweeper: asyncio.Task[None] | None = None
+        self._serves = False
+        self._sweeper: Sweeper | None = None
+        self._sweeping: asyncio.Task[None] | None = None
 
     # What Prefect calls
 
+    async def start(
+        self, run_once: bool = False, with_healthcheck: bool = False, printer: Callable[..., None] = print
+    ) -> None:
+        """Serve the pool until stopped. A program that only submits through a worker never comes here: no sweep."""
+        self._serves = True
+        await super().start(run_once=run_once, with_healthcheck=with_healthcheck, printer=printer)
+
     async def setup(self) -> None:
-        """Start the sweep: at once, which adopts what another worker left behind, and then again and again."""
+        """Connect and, if this worker serves the pool, begin to sweep: at once, which adopts what others left."""
         await super().setup()
-        sweeper = Sweeper(
+        if not self._serves:
+            return
+        self._sweeper = Sweeper(
             self,
             self._work_pool_name,
             self._logger,
             every=self.heartbeat_interval_seconds,
             cancelled_every=get_current_settings().worker.query_seconds,
         )
-        self._sweeper = asyncio.get_running_loop().create_task(sweeper.run(), name="batch-sweeper")
+        self._sweeping = asyncio.get_running_loop().create_task(self._sweeper.run(), name="batch-sweeper")
+
+    def is_worker_still_polling(self, query_interval_seconds: float) -> bool:
+        """Whether the worker is well, for the health check: it polls, and its sweeps succeed."""
+        is_well = self._sweeper is None or self._sweeper.is_well
+        return super().is_worker_still_polling(query_interval_seconds) and is_well
 
     async def teardown(self, *exc_info: Any) -> None:
         """Stop; jobs go on, and the next worker adopts them."""
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.gather(self._sweeping, return_exceptions=True)
         await super().teardown(*exc_info)
         for aws in self._aws.values():
             await aws.poller.close()
@@ -127,10 +144,17 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
             MachineLostError: Batch takes no job.
         """
         self._followed.add(flow_run.id)
+        if self._sweeper is not None:
+            self._sweeper.note(configuration)
         try:
             notes = _Notes(self.client, flow_run.id, task_status.started if task_status else None)
             job_run = await self._job_run(flow_run, configuration, notes, run_count=flow_run.run_count)
-            job_id = await job_run.submit()
+            try:
+                job_id = await job_run.submit()
+            except BatchError as error:
+                # Said here, with its kind; the base class would call each of them a crash, and say no more.
+                await report(self.client, flow_run.id, ending_of(error), [])
+                raise
             return await self._to_the_end(flow_run, job_run, job_id)
         finally:
             self._followed.discard(flow_run.id)
@@ -155,7 +179,7 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
     ) -> None:
         """Leave a run alone that has an end, or a retry, of its own: the base class would overwrite it."""
         current = await read_run(client or self.client, flow_run.id)
-        if current is not None and is_unfinished(current.state):
+        if current is not None and is_unfinished(current):
             await super()._propose_crashed_state(flow_run, message, client)
 
     # What the sweep calls

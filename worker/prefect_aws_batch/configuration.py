@@ -22,6 +22,12 @@ class BatchFields(BaseModel):
     job_queue: str | None = Field(
         default=None, title="Job queue", description="Name or ARN of the Batch job queue that runs go to."
     )
+    other_queues: list[str] | None = Field(
+        default=None,
+        title="Other job queues",
+        description="Names or ARNs of queues that single runs or deployments may name instead. Jobs whose run is "
+        "gone are looked for in them too; left out, in all queues of the account.",
+    )
     image: str | None = Field(
         default=None,
         title="Image",

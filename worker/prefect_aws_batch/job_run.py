@@ -21,14 +21,13 @@ from prefect_aws_batch.diagnosis import (
     Ending,
     diagnose,
     ending_of,
-    misfit,
-    not_placed,
 )
-from prefect_aws_batch.errors import BatchError, ConfigurationError
+from prefect_aws_batch.errors import BatchError, CannotBePlacedError, ConfigurationError
 from prefect_aws_batch.logs import JobLogs
+from prefect_aws_batch.placement import Placement
 from prefect_aws_batch.poller import Poller, Watch
 from prefect_aws_batch.registrar import Registrar
-from prefect_aws_batch.states import BEFORE_START, BatchJob
+from prefect_aws_batch.states import WAITING, BatchJob
 from prefect_aws_batch.submission import submit_once
 
 if TYPE_CHECKING:
@@ -164,7 +163,7 @@ class JobRun:
         return ending_of(self._verdict) if self._verdict else diagnose(job, self._configuration.retry_exit_codes)
 
     async def _watch(self, watch: Watch, nodes: list[asyncio.Task[None]]) -> BatchJob:
-        waiting_since: float | None = None
+        placement = Placement(self._configuration.placement_timeout_seconds)
         last = ("", "")
         while True:
             job = await watch.changed(timeout=self._configuration.poll_interval) or watch.latest
@@ -180,19 +179,14 @@ class JobRun:
             if job.status == "RUNNING" and self._configuration.num_nodes > 1 and not nodes:
                 count = range(self._configuration.num_nodes)
                 nodes += [asyncio.create_task(self._watch_node(job.job_id, node)) for node in count]
-            if job.status in BEFORE_START:
-                waiting_since = waiting_since or _waits_since(job)
-                await self._check_placement(job, time.time() - waiting_since)
-            else:
-                waiting_since = None
+            error = placement.look(job, time.time())
+            if error is not None and self._verdict is None:
+                await self._give_up(job, error)
 
-    async def _check_placement(self, job: BatchJob, waited: float) -> None:
-        if self._verdict is not None:
-            return
-        error = misfit(job)
-        if error is None and waited > self._configuration.placement_timeout_seconds:
-            error = not_placed(job, waited)
-        if error is not None:
+    async def _give_up(self, job: BatchJob, error: CannotBePlacedError) -> None:
+        """End a job that finds no machine, unless it has just found one."""
+        now = await self._aws.api.describe([job.job_id])
+        if now and now[0].status in WAITING:
             try:
                 await self._aws.api.terminate(job.job_id, f"{PLACEMENT_REASON}: {error.what}"[:1_000])
             except ClientError as refusal:
@@ -288,8 +282,3 @@ def run_count_of(name: str) -> int:
     """Return the run count that a job's name was made with."""
     match = _RESUBMISSION.search(name)
     return int(match["run"]) - 1 if match else 0
-
-
-def _waits_since(job: BatchJob) -> float:
-    # A job that ran before waits for its next attempt: its creation says nothing about that.
-    return job.created_at if job.created_at and job.attempts == 0 else time.time()

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
 from uuid import UUID
 
 from prefect_aws_batch.definitions import POOL_TAG, RUN_ID_TAG
+from prefect_aws_batch.phases import Phase
 from prefect_aws_batch.states import BatchJob
 
 SETTLING_SECONDS = 60.0
 """For so long, a run without a job may be one that is being submitted, or a job that Batch does not show yet; and
 the container of a run that has ended may still be going."""
 
-RunState = Literal["pending", "running", "cancelling", "final", "elsewhere"]
+GIVEN_BACK_SECONDS = 600.0
+"""For so long, the container of a run that was suspended or scheduled again may take to end itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,13 @@ class RunView:
     """A flow run as the sweep sees it."""
 
     run_id: UUID
-    state: RunState
-    """``elsewhere``: scheduled, paused or the like, so that no container is expected, and one that is left may end."""
+    phase: Phase
     has_started: bool
     state_age: float
     """Seconds since it came into its state."""
     job_id: str | None = None
     worker: str | None = None
-    """The worker that submitted it last."""
+    """The worker that follows it, or did."""
     cancel_grace: float = 0.0
     """Seconds that a started run has to end itself when it is cancelled."""
     was_cancelled: bool = False
@@ -91,8 +91,12 @@ def decide(
     for run in runs:
         live = by_run.get(run.run_id, [])
         job_ids = [job.job_id for job in live] or ([run.job_id] if run.job_id else [])
-        match run.state:
-            case "final" | "elsewhere":
+        match run.phase:
+            case "given back":
+                settled = run.state_age >= GIVEN_BACK_SECONDS
+                actions += [End(run.run_id, job.job_id, "its run gave it back") for job in live if settled]
+                continue
+            case "final":
                 settled = run.state_age >= SETTLING_SECONDS or (run.was_cancelled and not run.has_started)
                 actions += [End(run.run_id, job.job_id, "its run has ended") for job in live if settled]
                 continue
@@ -104,7 +108,7 @@ def decide(
             # The newest is the run's; older ones are left-overs of an earlier execution.
             newest = max(live, key=lambda job: job.created_at)
             actions.append(Adopt(run.run_id, newest.job_id))
-        elif run.state_age >= SETTLING_SECONDS or (run.job_id and run.state != "pending") or run.state == "cancelling":
+        elif run.state_age >= SETTLING_SECONDS or (run.job_id and run.phase != "pending") or run.phase == "cancelling":
             actions.append(Lost(run.run_id))
     return actions
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
-from uuid import UUID
+from uuid import UUID, uuid4
 
+from prefect.client.schemas.actions import StateCreate
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Crashed, Failed
+from prefect.states import Cancelled, Crashed, Failed, Suspended
 
 from prefect_aws_batch.diagnosis import Ending
-from prefect_aws_batch.errors import MachineLostError
+from prefect_aws_batch.errors import BatchError, EndedOnRequestError, MachineLostError
+from prefect_aws_batch.phases import is_unfinished
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
@@ -27,38 +29,53 @@ async def read_run(client: PrefectClient, flow_run_id: UUID) -> FlowRun | None:
         return None
 
 
-def is_unfinished(state: State | None) -> bool:
-    """Whether a state belongs to a container at work; Scheduled and Paused ones are Prefect's business."""
-    return state is None or state.is_pending() or state.is_running() or state.is_cancelling()
-
-
 async def report(client: PrefectClient, flow_run_id: UUID, ending: Ending, tail: Sequence[str]) -> State | None:
     """Set the state that a job's end makes, unless its run has an end of its own, and return it (None: nothing set).
 
-    What ran in the container knows best: a run that is Completed, Failed, Crashed, Cancelled or waits for its retry
-    stays so. Set by force, because a server's retry rules must not start a user's error again.
+    What ran in the container knows best: a run that is Completed, Failed, Crashed, Cancelled, suspended or scheduled
+    again stays so. Set by force, because a server's retry rules must not start a user's error again.
     """
     run = await read_run(client, flow_run_id)
-    if run is None or not is_unfinished(run.state):
+    if run is None or not is_unfinished(run):
         return None
     state = end_state(run.state, ending, tail)
-    await client.set_flow_run_state(flow_run_id, state, force=True)
+    # Prefect's client drops data that is no result of a flow, so the state is sent as the API takes it.
+    details = state.state_details.model_copy(update={"flow_run_id": flow_run_id, "transition_id": uuid4()})
+    sent = StateCreate(type=state.type, name=state.name, message=state.message, data=state.data, state_details=details)
+    await client.request(
+        "POST",
+        "/flow_runs/{id}/set_state",
+        path_params={"id": flow_run_id},
+        json={"state": sent.model_dump(mode="json"), "force": True},
+    )
     return state
 
 
 def end_state(current: State | None, ending: Ending, tail: Sequence[str]) -> State:
-    """Return the state that a job's end makes of an unfinished run; pure."""
-    sentence = ending.error.sentence if ending.error else ""
+    """Return the state that a job's end makes of an unfinished run; pure.
+
+    Its data is the error's kind and sentence, ``kind: sentence``: for programs, which need not read the message, and
+    for ``state.result()``, which raises it.
+    """
+    if current is not None and current.is_paused() and ending.try_again and ending.error is not None:
+        # Nothing is left that would see the run resumed: suspended, a new job is submitted when it is.
+        until = current.state_details.pause_timeout
+        lost = f"{ending.error.what.rstrip('.')} while the run was paused. Resumed, it goes on in a new job."
+        return Suspended(message=lost, pause_expiration_time=until, pause_key=current.state_details.pause_key)
     if ending.state == "cancelled" or (current is not None and current.is_cancelling()):
-        return Cancelled(message=sentence or "The job ended on request.")
-    if ending.error is None:
-        error = MachineLostError(
-            "The container ended with exit code 0, but the run in it never said that it ended",
-            remedy="Check that the image's entry point runs the command it is given; then run it again.",
-        )
-        return Crashed(message=error.sentence + last_lines(tail))
-    make = Crashed if ending.state == "crashed" else Failed
-    return make(message=sentence + last_lines(tail))
+        said = ending.error or EndedOnRequestError("The job ended on request")
+        return Cancelled(message=said.sentence, data=data_of(said))
+    error = ending.error or MachineLostError(
+        "The container ended with exit code 0, but the run in it never said that it ended",
+        remedy="Check that the image's entry point runs the command it is given; then run it again.",
+    )
+    make = Failed if ending.state == "failed" else Crashed
+    return make(message=error.sentence + last_lines(tail), data=data_of(error))
+
+
+def data_of(error: BatchError) -> str:
+    """Return a state's data: the error's kind, a colon, and its sentence."""
+    return f"{error.kind}: {error.sentence}"
 
 
 def last_lines(tail: Sequence[str]) -> str:

@@ -61,6 +61,7 @@ class FakeBatch:
         """Faults of a call that is carried out, though its answer is lost."""
         self.streams: dict[str, list[dict[str, Any]]] = {}
         self.page = 100
+        self.queues = ["gpu"]
         self._lock = threading.Lock()
         self._hidden: Counter[str] = Counter()
 
@@ -124,6 +125,10 @@ class FakeBatch:
         with self._lock:
             self.described.append(len(jobs))
             return {"jobs": [self.jobs[job_id] for job_id in jobs if job_id in self.jobs and self._visible(job_id)]}
+
+    def describe_job_queues(self, **request: Any) -> dict[str, Any]:
+        self._enter("describe_job_queues")
+        return {"jobQueues": [{"jobQueueName": name} for name in self.queues]}
 
     def list_jobs(self, **request: Any) -> dict[str, Any]:
         self._enter("list_jobs")

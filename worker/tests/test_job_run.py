@@ -151,13 +151,25 @@ async def test_a_job_that_finds_no_machine_is_ended_with_batchs_reason(batch: Fa
     assert len(batch.jobs) == 1, "another job would wait as long"
 
 
-async def test_a_job_that_fits_no_machine_is_ended_at_once(batch: FakeBatch, start: Start) -> None:
-    run = start(placement_timeout_seconds=3_600)
+async def test_a_job_that_has_just_found_a_machine_is_not_ended(batch: FakeBatch, start: Start) -> None:
+    run = start(placement_timeout_seconds=1)
     job_id = await run.submit()
-    batch.move(job_id, "RUNNABLE", statusReason="MISCONFIGURATION:JOB_RESOURCE_REQUIREMENT - too much memory")
-    ending = await asyncio.wait_for(run.to_the_end(job_id), 10)
-    assert isinstance(ending.error, CannotBePlacedError)
-    assert "more than any machine" in ending.error.what
+    batch.move(job_id, "RUNNABLE", createdAt=1)
+    describe = batch.describe_jobs
+
+    def placed_after_the_first_look(jobs: list[str]) -> dict[str, Any]:
+        seen = describe(jobs)
+        if batch.jobs[job_id]["status"] == "RUNNABLE":
+            batch.move(job_id, "STARTING")
+        return seen
+
+    batch.describe_jobs = placed_after_the_first_look  # type: ignore[method-assign]
+    following = asyncio.create_task(run.to_the_end(job_id))
+    await asyncio.sleep(0.8)
+    assert batch.jobs[job_id]["status"] == "STARTING"
+    assert not batch.terminated
+    batch.move(job_id, "SUCCEEDED")
+    assert (await asyncio.wait_for(following, 10)).state == "completed"
 
 
 async def test_an_exit_code_that_only_lists_tell_is_found(batch: FakeBatch, start: Start) -> None:

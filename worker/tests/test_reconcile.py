@@ -72,7 +72,12 @@ def decided(run: RunView, *jobs: BatchJob, followed: bool = False, online: tuple
         ),
         pytest.param(view("final", 1), [job()], [], id="just ended: its container may still be going"),
         pytest.param(view("final"), [job()], [End(RUN_ID, "j-1", "its run has ended")], id="ended long ago: end"),
-        pytest.param(view("elsewhere", 5), [job()], [], id="waits for its retry: leave"),
+        pytest.param(view("given back", 5), [job()], [], id="just suspended: its container may still be going"),
+        pytest.param(
+            view("given back"), [job()], [End(RUN_ID, "j-1", "its run gave it back")], id="suspended long ago: end"
+        ),
+        pytest.param(view("waiting"), [job()], [Adopt(RUN_ID, "j-1")], id="paused, or waits for its retry: keep"),
+        pytest.param(view("waiting"), [], [Lost(RUN_ID)], id="paused, and its container is gone: say so"),
     ],
 )
 def test_the_sweep_decides(run: RunView, jobs: list[BatchJob], actions: list[Action]) -> None:
