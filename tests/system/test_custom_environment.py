@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,18 @@ def archives(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     pack = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(pack)
     zipped, tarred, wheel = pack.pack(tmp_path_factory.mktemp("packed"))
-    return {"zip": zipped, "tar.gz": tarred, "whl": wheel}
+    return {"zip": zipped, "tar.gz": called_tasks(tarred), "whl": wheel}
+
+
+def called_tasks(archive: Path) -> Path:
+    """Return the archive with its package called `tasks`, as folders of ours are."""
+    renamed = archive.with_name(f"tasks-{archive.name}")
+    with tarfile.open(archive) as old, tarfile.open(renamed, "w:gz") as new:
+        for member in old.getmembers():
+            content = old.extractfile(member)
+            member.name = member.name.replace("src/cartpole_upright/", "src/tasks/")
+            new.addfile(member, content)
+    return renamed
 
 
 @pytest.fixture(scope="module")

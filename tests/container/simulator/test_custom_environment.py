@@ -15,6 +15,9 @@ REGISTER = "import gymnasium\ngymnasium.register(id='{task}', entry_point='x:Y')
 PYPROJECT = '[project]\nname = "{name}"\nversion = "1.2"\ndependencies = [{needs}]\n'
 
 
+LIKE_OURS = ("cli", "container", "flows", "infrastructure", "schemas", "tasks", "worker")
+
+
 @pytest.fixture(autouse=True)
 def untouched(monkeypatch):
     """Leave imports, the import path and the task registry as they were."""
@@ -23,7 +26,7 @@ def untouched(monkeypatch):
     modules, tasks = set(sys.modules), dict(gymnasium.registry)
     yield
     for name in set(sys.modules) - modules:
-        if name.startswith("our_"):
+        if name.startswith("our_") or name in LIKE_OURS:
             del sys.modules[name]
     gymnasium.registry.clear()
     gymnasium.registry.update(tasks)
@@ -66,6 +69,13 @@ def test_src_and_flat_layouts_are_installed_with_their_data_below_a_top_folder_o
     site = tmp_path / "environment" / "site"
     assert (site / "our_layout" / "data.yaml").is_file()
     assert Path(sys.modules["our_layout"].__file__).is_relative_to(site)
+
+
+@pytest.mark.parametrize("name", LIKE_OURS)
+def test_a_package_may_be_called_like_a_folder_of_ours(tmp_path, monkeypatch, name):
+    monkeypatch.delitem(sys.modules, name, raising=False)
+    assert install(job(tmp_path, project(name, REGISTER.format(task="Our-Task")))) == ("Our-Task",)
+    assert Path(sys.modules[name].__file__).is_relative_to(tmp_path / "environment" / "site")
 
 
 def test_a_package_with_setup_py_only_is_installed_without_running_it(tmp_path):
