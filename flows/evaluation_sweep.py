@@ -35,14 +35,16 @@ from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.sweep import BestCheckpoint, Metric, SweepConfig, SweepSummary
 from isaaclab_flows.schemas.task_names import Library
 from isaaclab_flows.tasks.prefect_runs import is_wanted
-from isaaclab_flows.tasks.request.sweep import read_sweep
+from isaaclab_flows.tasks.request.reach import Reach
+from isaaclab_flows.tasks.request.resolve import existing
+from isaaclab_flows.tasks.request.sweep import read_sweep, require_reach
 from isaaclab_flows.tasks.storage.base import absolute_uri
 from isaaclab_flows.tasks.sweep.groups import Evaluated, SweepRun, evaluate, versions
 from isaaclab_flows.tasks.sweep.leaderboard import Board, boards, compare_with_last_best
 from isaaclab_flows.tasks.sweep.outputs import SweepResult
 from isaaclab_flows.tasks.sweep.plan import Group, SweepPlan, plan
 from isaaclab_flows.tasks.sweep.report import SweepReport
-from isaaclab_flows.tasks.sweep.store import SweepStore, content_digest, environment_uri, find_checkpoints, results_uri
+from isaaclab_flows.tasks.sweep.store import SweepStore, content_digest, find_checkpoints, results_uri
 from isaaclab_flows.tasks.sweep.table import Row
 
 MOST_PARALLEL_JOBS = 64
@@ -135,6 +137,7 @@ def sweep(
     sweep_id: uuid.UUID,
     auxiliary_uri: str | None = None,
     device: str | None = None,
+    reach: Reach | None = None,
 ) -> SweepResult:
     """Run a sweep; the body of every flow that runs one.
 
@@ -145,6 +148,7 @@ def sweep(
         sweep_id: Stays the same over retries.
         auxiliary_uri: Where jobs keep what they have while they run; None keeps it in the job folders.
         device: `cpu`, `cuda`, or None for the settings'.
+        reach: What it may read; None reads anything.
 
     Raises:
         ConfigError: The configuration is wrong, or finds no checkpoint.
@@ -152,10 +156,14 @@ def sweep(
         OutputsMissingError: No evaluation has a result; the table with the reasons is written.
     """
     logger = get_run_logger()
-    run = SweepRun(config, sweep_id, asset_uri, results_uri(output_uri, config), auxiliary_uri, device)
+    reach = reach or Reach(asset_uri)
+    run = SweepRun(config, sweep_id, results_uri(output_uri, config), reach, auxiliary_uri, device)
     store = SweepStore(run.results_uri)
-    candidates = find_checkpoints(config.sweep_config.checkpoints, asset_uri=asset_uri, output_uri=output_uri)
-    environment = environment_uri(config, asset_uri)
+    require_reach(config, reach)
+    candidates = find_checkpoints(
+        config.sweep_config.checkpoints, asset_uri=asset_uri, output_uri=output_uri, reach=reach
+    )
+    environment = existing(config.custom_environment, reach, "customEnvironmentPath")
     planned = plan(
         config,
         candidates,

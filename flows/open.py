@@ -24,6 +24,8 @@ def open_job(request: Request) -> Job:
     logger = get_run_logger()
     job = resolve(request)
     hand_over(job)
+    for sentence in job.defaults:
+        logger.info("%s", sentence)
     for warning in job.warnings:
         logger.warning(warning)
     for source in job.checkpoints:

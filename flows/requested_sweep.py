@@ -15,6 +15,7 @@ from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.request import Request
 from isaaclab_flows.schemas.sweep import SweepConfig, SweepSummary
+from isaaclab_flows.tasks.request.reach import Reach
 from isaaclab_flows.tasks.request.sweep import read_sweep
 from isaaclab_flows.tasks.show.artifacts import show_outputs
 from isaaclab_flows.tasks.storage.base import join_uri
@@ -56,11 +57,12 @@ def _run(request: Request, job: Job, config: SweepConfig, asset: str, flow_run_u
     result = sweep(
         config,
         asset_uri=asset,
-        output_uri=request.auxiliary_uri or request.output_uri,
+        output_uri=request.sweeps_uri or request.auxiliary_uri or request.output_uri,
         # The same for every attempt of one execution, so that a retry finds the jobs of the first.
         sweep_id=uuid.uuid5(uuid.NAMESPACE_URL, request.job_id),
         auxiliary_uri=request.auxiliary_uri,
         device=request.device,
+        reach=Reach.of(request, asset if request.source != "vams" else request.asset_uri),
     )
     target = join_uri(request.output_uri, request.job_id)
     outcome = Outcome(

@@ -1,7 +1,8 @@
 """The two JSON files that users write: `*-training-config.json` and `*-evaluation-config.json`.
 
 JSON is camelCase, Python snake_case. Unknown keys, wrong types and values out of range are errors that name the key,
-the value, what is allowed and the nearest known key; nothing is coerced.
+the value, what is allowed and the nearest known key. Numbers may be quoted, and what is left out has the defaults of
+schemas/defaults.py.
 """
 
 from __future__ import annotations
@@ -15,7 +16,10 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
 
 from isaaclab_flows.schemas.budget import BudgetConfig
+from isaaclab_flows.schemas.defaults import Kind as Kind  # noqa: PLC0414
+from isaaclab_flows.schemas.defaults import completed, given, with_mode
 from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.numbers import numbers_of
 from isaaclab_flows.schemas.overrides import HydraOverride
 from isaaclab_flows.schemas.task_names import Library, near_names
 from isaaclab_flows.schemas.validation import explain
@@ -38,10 +42,19 @@ class CamelModel(BaseModel):
     )
 
 
+class WrittenModel(CamelModel):
+    """Base of what people write: a quoted number is a number, and a whole one may have been written as ``4096.0``."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers(cls, data: Any) -> Any:
+        return numbers_of(cls, data) if isinstance(data, Mapping) else data
+
+
 S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$", examples=["s3://bucket/key"])]
 
 
-class OutputConfig(CamelModel):
+class OutputConfig(WrittenModel):
     """What is kept of a training run."""
 
     save_checkpoints: bool = True
@@ -50,7 +63,7 @@ class OutputConfig(CamelModel):
     """Iterations from one checkpoint to the next."""
 
 
-class VideoConfig(CamelModel):
+class VideoConfig(WrittenModel):
     """The picture of an evaluation's video."""
 
     width: Annotated[int, Field(ge=64, le=3840, multiple_of=2)] = 640
@@ -65,10 +78,10 @@ class VideoConfig(CamelModel):
     """How many of the environments are filmed, side by side."""
 
 
-class ComputeConfig(CamelModel):
+class ComputeConfig(WrittenModel):
     """The machines that a job asks for."""
 
-    num_nodes: Annotated[int, Field(ge=1, le=64)]
+    num_nodes: Annotated[int, Field(ge=1, le=64)] = 1
     """GPU machines; more than one trains distributed."""
     gpus_per_node: Annotated[int, Field(ge=1, le=8)] = 1
     """GPUs of each machine; on each of them a process simulates trainingConfig.numEnvs environments."""
@@ -87,7 +100,7 @@ class ComputeConfig(CamelModel):
             raise ValueError("computeConfig.gpusPerNode must be 1: an evaluation uses one GPU")
 
 
-class _SharedTaskConfig(CamelModel):
+class _SharedTaskConfig(WrittenModel):
     task: Annotated[str, Field(min_length=1, max_length=200)]
     """Isaac Lab task; names with and without the 2.x suffix `-v0` both work."""
     num_envs: Annotated[int, Field(ge=1, le=65_536)]
@@ -143,7 +156,7 @@ class EvaluationTaskConfig(_SharedTaskConfig):
     """Film the evaluation."""
 
 
-class _JobConfig(CamelModel):
+class _JobConfig(WrittenModel):
     schema_: Annotated[str | None, Field(alias="$schema")] = None
     name: Annotated[str, Field(min_length=1, max_length=200)]
     """Shown to people."""
@@ -198,7 +211,6 @@ class EvaluationJobConfig(_JobConfig):
 
 
 JobConfig = TrainingJobConfig | EvaluationJobConfig
-Kind = Literal["training", "evaluation"]
 _MODES: dict[str, type[TrainingJobConfig] | type[EvaluationJobConfig]] = {
     "train": TrainingJobConfig,
     "evaluate": EvaluationJobConfig,
@@ -220,7 +232,8 @@ def parse_config(
     Raises:
         ConfigError: Not JSON, an unknown or missing key, a wrong type or value, or the wrong workflow.
     """
-    return check_config(merge(defaults or {}, parse_object(text, source=source)), source=source, expected=expected)
+    data = merge(given(defaults or {}), given(parse_object(text, source=source)))
+    return check_config(data, source=source, expected=expected)
 
 
 def parse_object(text: str | bytes, *, source: str) -> dict[str, Any]:
@@ -240,8 +253,8 @@ def parse_object(text: str | bytes, *, source: str) -> dict[str, Any]:
             remedy="Is this the right file?",
         )
     try:
-        data = json.loads(text)
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        data = json.loads(text, object_pairs_hook=_each_key_once, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
         raise ConfigError(
             f"The configuration is not valid JSON: {error}", where=source, remedy="Mend the file's syntax."
         ) from error
@@ -252,10 +265,43 @@ def parse_object(text: str | bytes, *, source: str) -> dict[str, Any]:
     return data
 
 
+def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = sorted({key for key in keys if keys.count(key) > 1})
+        raise ValueError(f"the key '{twice[0]}' is written more than once in one object")
+    return found
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")
+
+
 def check_config(data: Mapping[str, Any], *, source: str, expected: Kind | None = None) -> JobConfig:
     """Check a configuration that is already an object; see :func:`parse_config`."""
+    return complete_config(data, source=source, expected=expected)[0]
+
+
+def complete_config(
+    data: Mapping[str, Any], *, source: str, expected: Kind | None = None, seed_for: str = ""
+) -> tuple[JobConfig, tuple[str, ...]]:
+    """Check a configuration that is already an object, and fill what it leaves open.
+
+    Args:
+        data: The configuration.
+        source: Its path or URI, for errors and for its name.
+        expected: The workflow it was given to, when that is known.
+        seed_for: A job's id, from which a seed is chosen where one is to be chosen.
+
+    Returns:
+        The configuration, and a sentence for each default that was taken.
+
+    Raises:
+        ConfigError: See :func:`parse_config`.
+    """
+    data = given(data)
     inner = data.get("trainingConfig")
-    mode = inner.get("mode") if isinstance(inner, Mapping) else None
     if not isinstance(inner, Mapping):
         near = near_names("trainingConfig", [k for k in data if isinstance(k, str)], most=1)
         hint = f" Did you mean it by '{near[0]}'?" if near else ""
@@ -264,10 +310,12 @@ def check_config(data: Mapping[str, Any], *, source: str, expected: Kind | None 
             where=source,
             remedy=f"Both kinds of configuration have it.{hint}",
         )
+    data, said = with_mode(data, source=source, expected=expected)
+    mode = data["trainingConfig"]["mode"]
     model = _MODES.get(mode) if isinstance(mode, str) else None
     if model is None:
         raise ConfigError(
-            f"trainingConfig.mode is {mode!r}" if "mode" in inner else "The key 'trainingConfig.mode' is missing",
+            f"trainingConfig.mode is {mode!r}",
             where=source,
             remedy="Allowed: 'train' (training), 'evaluate' or its alias 'play' (evaluation).",
         )
@@ -278,8 +326,10 @@ def check_config(data: Mapping[str, Any], *, source: str, expected: Kind | None 
             where=source,
             remedy=f"Run the {other} workflow on this file, or choose a *-{expected}-config.json.",
         )
+    kind: Kind = "training" if model is TrainingJobConfig else "evaluation"
+    data, filled = completed(data, kind, source=source, seed_for=seed_for)
     try:
-        return model.model_validate(data)
+        return model.model_validate(data), (*said, *filled)
     except ValidationError as error:
         raise explain(error, model, source=source) from error
 

@@ -29,6 +29,8 @@ class CheckpointSource(CamelModel):
     """``checkpointPath``, ``policyS3Uri``, ``discovery``, ``input`` or ``resumeCheckpoint``."""
     size: int | None = None
     """Bytes, where known."""
+    version_id: str | None = None
+    """S3 version to read; None reads the newest."""
 
 
 class Price(CamelModel):
@@ -56,6 +58,8 @@ class Job(CamelModel):
     custom_environment_uri: str | None = None
     output_uri: str
     """Without the job id."""
+    named_folder: str | None = None
+    """Name of the outputs' folder where the request says so; empty: the outputs lie at output_uri itself."""
     staging_uri: str
     """Folder or s3:// prefix that finished files appear in while the job runs; ends with the job id."""
     device: str
@@ -64,10 +68,14 @@ class Job(CamelModel):
     price: Price | None = None
     again: bool = False
     warnings: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    defaults: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """What was not written in the configuration's file: a sentence for each value that was filled in."""
 
     @property
     def outputs_folder(self) -> str:
         """Name of the outputs' folder: the id where VAMS or a sweep looks for it, else one that people recognise."""
+        if self.named_folder is not None:
+            return self.named_folder
         if self.source not in ("cli", "python", "ui"):
             return self.job_id
         name = _UNFIT.sub("-", self.config.name).strip("-.")[:_MOST_NAME].rstrip("-.")
@@ -76,7 +84,11 @@ class Job(CamelModel):
     @property
     def outputs_uri(self) -> str:
         """Where the outputs are published: a folder or an s3:// prefix."""
-        return f"{self.output_uri.rstrip('/')}/{self.outputs_folder}"
+        return f"{self.output_uri.rstrip('/')}/{self.outputs_folder}".rstrip("/")
+
+    def published(self, path: str) -> str:
+        """Return an output's path below output_uri."""
+        return f"{self.outputs_folder}/{path}".lstrip("/")
 
     @property
     def title(self) -> str:

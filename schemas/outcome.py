@@ -112,6 +112,8 @@ class Outcome(CamelModel):
     versions: dict[str, str] = {}
     seed: int | None = None
     warnings: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    defaults: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """What was not written in the configuration's file: a sentence for each value that was filled in."""
 
     @property
     def folder(self) -> Path:

@@ -33,6 +33,8 @@ class Callback(CamelModel):
     """AWS region of the state machine; by default the session's."""
     heartbeat_seconds: float = 60.0
     """From one heartbeat to the next."""
+    end_unawaited_after_seconds: float | None = None
+    """The job ends when its token has been gone for so long [s], if that is sooner than the setting says."""
 
 
 class VamsLocations(CamelModel):
@@ -41,6 +43,30 @@ class VamsLocations(CamelModel):
     files: str
     previews: str
     metadata: str
+    results: str | None = None
+    """Where short texts are shown from; None where VAMS knows no such place."""
+    paged: bool = False
+    """It lists all pages of a prefix; otherwise the first 1,000 keys."""
+
+
+class VamsInputs(CamelModel):
+    """Where VAMS 2.6 says what the request is about."""
+
+    manifest_uri: str
+    configuration_uri: str | None = None
+    step: Annotated[int, Field(ge=1)] = 1
+    """Counts the workflow's steps."""
+
+
+class VamsBus(CamelModel):
+    """Where VAMS 2.6 wants to hear of the job that works for an execution."""
+
+    arn: str
+    """The event bus."""
+    source: str
+    """The events' source, exactly."""
+    pipeline_execution_id: str
+    """This step's execution."""
 
 
 class Request(CamelModel):
@@ -60,13 +86,28 @@ class Request(CamelModel):
     """Defaults beneath the configuration."""
     overrides: dict[str, Any] = {}
     """Values above the configuration (``--set``)."""
+    config_version: str | None = None
+    """S3 version of config_uri to read; None reads the newest."""
     asset_uri: str | None = None
     """The asset's root that relative paths resolve against; None derives it from config_uri."""
+    earlier_outputs_uri: str | None = None
+    """Where earlier steps of the same VAMS execution have put their outputs, which are not in the asset yet."""
+    confined: bool = False
+    """It may read nothing beyond its asset and the shared prefixes; requests from VAMS never may."""
     output_uri: str
     """Folder or s3:// prefix; outputs appear below ``<output_uri>/<job id>/``."""
+    outputs_folder: str | None = None
+    """Name to use instead of the job id there; empty: none."""
     auxiliary_uri: str | None = None
     """s3:// prefix for checkpoints, metrics and logs while the job runs; None keeps them in the job folder."""
+    sweeps_uri: str | None = None
+    """s3:// prefix for the growing table of sweeps; None: auxiliary_uri."""
     vams: VamsLocations | None = None
+    inputs: VamsInputs | None = None
+    """What is still to be read from VAMS 2.6's manifest."""
+    bus: VamsBus | None = None
+    execution_id: str = ""
+    """VAMS's execution, which several steps share."""
     callback: Callback | None = None
     asset_metadata: dict[str, Any] = {}
     """VAMS's inputMetadata map, parsed."""

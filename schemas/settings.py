@@ -63,6 +63,10 @@ class Settings(BaseSettings):
     """The deployment's Batch job queues (JSON); infrastructure/ sets it, schemas/placement.py chooses from it."""
     gpu_pool: dict[str, Any] = {}
     """Defaults of the aws-batch work pool's variables (JSON), for `isaaclab-flows deploy`; infrastructure/ sets it."""
+    shared_prefixes: tuple[str, ...] = ()
+    """s3:// prefixes (JSON) that requests from VAMS may read besides their own asset; infrastructure/ sets it."""
+    vams_custom_environments: bool = True
+    """Whether requests from VAMS may bring an archive with tasks of their own, which is code that runs in the job."""
     end_unawaited_after_seconds: Annotated[float, Field(ge=0)] = 180.0
     """A VAMS job ends when its token has been gone for so long and no retry brought a new one; 0 lets it go on."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from isaaclab_flows.schemas.config import CamelModel, ComputeConfig, S3Uri, merge, parse_object
+from isaaclab_flows.schemas.config import CamelModel, ComputeConfig, S3Uri, WrittenModel, merge, parse_object
+from isaaclab_flows.schemas.defaults import given
 from isaaclab_flows.schemas.errors import ConfigError
 from isaaclab_flows.schemas.overrides import HydraOverride
 from isaaclab_flows.schemas.task_names import Library, near_names, require_task
@@ -28,7 +29,7 @@ class Variation(CamelModel):
     """Isaac Lab's Hydra overrides, e.g. `env.episode_length_s=10`; none is the task as it is."""
 
 
-class RegressionConfig(CamelModel):
+class RegressionConfig(WrittenModel):
     """When a sweep reports that policies became worse."""
 
     event: bool = False
@@ -37,7 +38,7 @@ class RegressionConfig(CamelModel):
     """The metric may fall so far below the last best before it counts."""
 
 
-class SweepTaskConfig(CamelModel):
+class SweepTaskConfig(WrittenModel):
     """`sweepConfig`: the product of checkpoints, tasks, seeds, numbers of environments and variations."""
 
     checkpoints: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(strict=False, min_length=1)]
@@ -86,7 +87,7 @@ class SweepTaskConfig(CamelModel):
         return self
 
 
-class SweepConfig(CamelModel):
+class SweepConfig(WrittenModel):
     """A sweep: `*-sweep-config.json`."""
 
     schema_: Annotated[str | None, Field(alias="$schema")] = None
@@ -129,7 +130,7 @@ def parse_sweep(text: str | bytes, *, source: str, defaults: Mapping[str, Any] |
     Raises:
         ConfigError: Not JSON, an unknown or missing key, a wrong type or value, or a task that does not exist.
     """
-    return check_sweep(merge(defaults or {}, parse_object(text, source=source)), source=source)
+    return check_sweep(merge(given(defaults or {}), given(parse_object(text, source=source))), source=source)
 
 
 def check_sweep(data: Mapping[str, Any], *, source: str) -> SweepConfig:
@@ -139,6 +140,7 @@ def check_sweep(data: Mapping[str, Any], *, source: str) -> SweepConfig:
         hint = " This looks like a training's or an evaluation's file." if "trainingConfig" in data else ""
         hint = hint or (f" Did you mean it by '{near[0]}'?" if near else "")
         raise ConfigError("The key 'sweepConfig' is missing", where=source, remedy=f"A sweep needs it.{hint}")
+    data = {"name": PurePosixPath(source).stem[:80], "description": "", "computeConfig": {}, **given(data)}
     try:
         config = SweepConfig.model_validate(data)
     except ValidationError as error:

@@ -20,9 +20,10 @@ import boto3
 from botocore.config import Config
 
 from bridge import answers
+from bridge.delivery import Delivery, token_of
 from bridge.documents import Documents, Recorded
 from bridge.errors import HopelessError
-from bridge.event import Delivery, read_event, token_of
+from bridge.event import read_event
 from bridge.prefect_api import FlowRun, PrefectApi
 
 _CLIENT_CONFIG = Config(connect_timeout=5, read_timeout=8, retries={"mode": "standard", "total_max_attempts": 4})

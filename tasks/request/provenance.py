@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import Any
 
-from isaaclab_flows.schemas.errors import CheckpointError, InputMissingError
+from isaaclab_flows.schemas.config import parse_object
+from isaaclab_flows.schemas.errors import CheckpointError, ConfigError, InputMissingError
 from isaaclab_flows.schemas.job import CheckpointSource
 from isaaclab_flows.schemas.task_names import Library, installed_name
 from isaaclab_flows.tasks.job.checkpoints import library_of
+from isaaclab_flows.tasks.request.reach import Reach
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import split_uri
 
 TRAINING_CONFIG = "training-config.json"
 
 
-def refuse_foreign(source: CheckpointSource, task: str, library: Library) -> None:
+def refuse_foreign(source: CheckpointSource, task: str, library: Library, reach: Reach) -> None:
     """Refuse a checkpoint that is known to be of another task or library; unknown origins pass.
 
     Raises:
@@ -29,7 +30,7 @@ def refuse_foreign(source: CheckpointSource, task: str, library: Library) -> Non
             where=source.uri,
             remedy=f"Set rlLibrary to '{named}', or name a checkpoint of {library}.",
         )
-    trained = _training_beside(source.uri)
+    trained = training_beside(source.uri, reach)
     if trained is None:
         return
     if trained.get("rlLibrary", library) != library:
@@ -47,14 +48,13 @@ def refuse_foreign(source: CheckpointSource, task: str, library: Library) -> Non
         )
 
 
-def _training_beside(uri: str) -> dict[str, Any] | None:
+def training_beside(uri: str, reach: Reach) -> dict[str, Any] | None:
     """Return trainingConfig of the training whose output folder the checkpoint lies in, or None."""
     folder, _ = split_uri(uri)
     parent, name = split_uri(folder)
-    if name != "checkpoints":
+    if name != "checkpoints" or not reach.allows(parent):
         return None
-    with contextlib.suppress(InputMissingError, json.JSONDecodeError, UnicodeDecodeError):
-        data = json.loads(storage_at(parent).read(TRAINING_CONFIG))
-        inner = data.get("trainingConfig") if isinstance(data, dict) else None
+    with contextlib.suppress(InputMissingError, ConfigError):
+        inner = parse_object(storage_at(parent).read(TRAINING_CONFIG), source=TRAINING_CONFIG).get("trainingConfig")
         return inner if isinstance(inner, dict) else None
     return None

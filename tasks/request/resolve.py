@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
-from pathlib import Path
+from pathlib import PurePosixPath
 
-from isaaclab_flows.schemas.config import (
-    EvaluationJobConfig,
-    JobConfig,
-    Kind,
-    TrainingJobConfig,
-    asset_root_of,
-    check_config,
-    merge,
-    parse_config,
-)
+from isaaclab_flows.schemas.config import EvaluationJobConfig, JobConfig, TrainingJobConfig, asset_root_of
 from isaaclab_flows.schemas.errors import ConfigError, InputMissingError
 from isaaclab_flows.schemas.instances import price_of
 from isaaclab_flows.schemas.job import CheckpointSource, Job, Price
@@ -23,16 +13,18 @@ from isaaclab_flows.schemas.placement import place
 from isaaclab_flows.schemas.request import Request
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.task_names import require_task
-from isaaclab_flows.tasks.job.checkpoints import is_checkpoint, iteration_of, library_of, newest_first
+from isaaclab_flows.tasks.job.checkpoints import newest_first
 from isaaclab_flows.tasks.job.hand_over import staging_uri
 from isaaclab_flows.tasks.job.overview import local_jobs
 from isaaclab_flows.tasks.request.budget import require_checkable
+from isaaclab_flows.tasks.request.configuration import Found, find_configuration
+from isaaclab_flows.tasks.request.discovery import discover
 from isaaclab_flows.tasks.request.provenance import refuse_foreign
+from isaaclab_flows.tasks.request.reach import Reach
 from isaaclab_flows.tasks.request.references import referenced
 from isaaclab_flows.tasks.storage import storage_at
-from isaaclab_flows.tasks.storage.base import Storage, absolute_uri, is_s3, join_uri, split_uri
+from isaaclab_flows.tasks.storage.base import absolute_uri, join_uri, split_uri
 
-CONFIG_SUFFIXES: dict[Kind, str] = {"training": "-training-config.json", "evaluation": "-evaluation-config.json"}
 MANY_FILMED_ENVS = 16
 
 
@@ -43,28 +35,35 @@ def resolve(request: Request) -> Job:
         ConfigError: The configuration or a combination of it is wrong.
         InputMissingError: The configuration, a checkpoint or an archive cannot be found.
     """
-    config, config_uri, chosen = _configuration(request)
+    found = find_configuration(request, Reach.of(request, request.asset_uri))
+    config = found.config
     if request.source in ("cli", "ui"):  # VAMS reaches nothing beyond its asset, and sweeps name files
         config = referenced(config, local_jobs)
-    asset = request.asset_uri or (asset_root_of(absolute_uri(config_uri)) if config_uri else None)
+    of_file = asset_root_of(absolute_uri(found.uri)) if found.uri else None
+    # Where VAMS names no asset there is none: it is never derived from a key.
+    reach = Reach.of(request, request.asset_uri or (of_file if request.source != "vams" else None))
+    reach.require_custom_environment(config.custom_environment)
+    reach.require_own_overrides(config.training_config.hydra_overrides)
     task = _task(config)
     warnings: list[str] = []
+    told = list(found.told)
     if isinstance(config, EvaluationJobConfig):
-        checkpoints = _evaluated(config, asset, config_uri, chosen)
+        checkpoints, chosen = _evaluated(config, found, reach)
+        told += chosen
         for source in checkpoints:
-            refuse_foreign(source, task, config.training_config.rl_library)
+            refuse_foreign(source, task, config.training_config.rl_library, reach)
         if config.training_config.record_video and config.training_config.num_envs > MANY_FILMED_ENVS:
             warnings.append(
                 f"Filming with {config.training_config.num_envs} environments: all of them are simulated, and"
                 f" {config.video_config.num_envs} is filmed. 1 to {MANY_FILMED_ENVS} are advised with video."
             )
     else:
-        checkpoints = _resumed(config, asset)
+        checkpoints = _resumed(config, found, reach)
     device = _device(request.device)
     if config.compute_config.num_nodes > 1 and settings().execute_deployment is None:
         raise ConfigError(
             f"'computeConfig.numNodes' is {config.compute_config.num_nodes}, but this runs on one machine",
-            where=config_uri or "computeConfig.numNodes",
+            where=found.uri or "computeConfig.numNodes",
             remedy="Set it to 1, or run on AWS Batch.",
         )
     price = _price(config)
@@ -78,7 +77,7 @@ def resolve(request: Request) -> Job:
         task=task,
         library=config.training_config.rl_library,
         checkpoints=checkpoints,
-        custom_environment_uri=_existing(config.custom_environment, asset, "customEnvironmentPath"),
+        custom_environment_uri=existing(config.custom_environment, reach, "customEnvironmentPath"),
         output_uri=request.output_uri,
         staging_uri=staging_uri(request),
         device=device,
@@ -87,6 +86,8 @@ def resolve(request: Request) -> Job:
         price=price,
         again=request.again,
         warnings=tuple(warnings),
+        defaults=tuple(told),
+        named_folder=request.outputs_folder,
     )
 
 
@@ -101,46 +102,6 @@ def _price(config: JobConfig) -> Price | None:
     return price_of(machine) if machine else None
 
 
-def _configuration(request: Request) -> tuple[JobConfig, str | None, str | None]:
-    """Return the checked configuration, where it lies, and the checkpoint that the request itself points at."""
-    if request.config is not None:
-        data = merge(merge(request.input_parameters, request.config), request.overrides)
-        return check_config(data, source="the given values", expected=request.kind), request.config_uri, None
-    if request.config_uri is None:
-        raise ConfigError("The request names no configuration", where="configUri", remedy="Name a *-config.json.")
-    uri, chosen = request.config_uri, None
-    if is_checkpoint(uri):
-        chosen, uri = uri, _only_config(request, "evaluation")
-    elif uri.endswith("/") or (not is_s3(uri) and Path(uri).is_dir()):
-        uri = _only_config(request, request.kind)
-    folder, name = split_uri(uri)
-    text = storage_at(folder).read(name)
-    config = parse_config(text, source=uri, expected=request.kind, defaults=request.input_parameters)
-    if request.overrides:
-        data = merge(merge(request.input_parameters, json.loads(text)), request.overrides)
-        config = check_config(data, source=uri, expected=request.kind)
-    return config, uri, chosen
-
-
-def _only_config(request: Request, kind: Kind | None) -> str:
-    """Find the one configuration of a kind in an asset."""
-    uri = request.config_uri or ""
-    root = request.asset_uri or (asset_root_of(absolute_uri(uri)) if is_checkpoint(uri) else uri)
-    suffixes = (CONFIG_SUFFIXES[kind],) if kind else tuple(CONFIG_SUFFIXES.values())
-    storage = storage_at(root)
-    found = sorted(f.path for f in storage.files() if f.path.endswith(suffixes))
-    if len(found) == 1:
-        return join_uri(root, found[0])
-    what = f"a *{' or *'.join(suffixes)}"
-    if not found:
-        raise InputMissingError(f"The asset has no {what[2:]}", where=root, remedy=f"Add {what} to it.")
-    raise ConfigError(
-        f"The asset has {len(found)} configurations: {', '.join(found[:10])}",
-        where=root,
-        remedy="Run the workflow on the one that you mean.",
-    )
-
-
 def _task(config: JobConfig) -> str:
     """Return the installed task's name; with a custom environment the name as written.
 
@@ -153,90 +114,88 @@ def _task(config: JobConfig) -> str:
 
 
 def _evaluated(
-    config: EvaluationJobConfig, asset: str | None, config_uri: str | None, chosen: str | None
-) -> tuple[CheckpointSource, ...]:
-    """Return the checkpoints to evaluate: a chosen one, else the list, else path, else URI, else discovery."""
+    config: EvaluationJobConfig, found: Found, reach: Reach
+) -> tuple[tuple[CheckpointSource, ...], list[str]]:
+    """Return the checkpoints to evaluate, and what is to be told of the choice.
+
+    A chosen one counts before the list, the path, the URI and discovery.
+    """
     inner = config.training_config
-    if chosen is not None:
-        return (_source(chosen, None, "input"),)
+    if found.chosen is not None:
+        return (_measured(found.chosen),), []
     if inner.checkpoint_paths:
-        return tuple(_source(path, asset, "checkpointPaths") for path in inner.checkpoint_paths)
+        return tuple(_source(path, reach, "checkpointPaths") for path in inner.checkpoint_paths), []
     if inner.checkpoint_path is not None:
-        return (_source(inner.checkpoint_path, asset, "checkpointPath"),)
+        return (_source(inner.checkpoint_path, reach, "checkpointPath"),), []
     if inner.policy_s3_uri is not None:
-        return (_source(inner.policy_s3_uri, None, "policyS3Uri"),)
-    if config_uri is None:
+        return (_source(inner.policy_s3_uri, reach, "policyS3Uri"),), []
+    beside = split_uri(found.uri)[0] if found.uri is not None else None
+    places = [place for place in (beside, reach.asset) if place and reach.allows(place)]
+    discovered = discover(places, inner.rl_library)
+    if discovered is None:
+        where = ", ".join(dict.fromkeys(places))
         raise InputMissingError(
-            "No checkpoint is named", where="trainingConfig.checkpointPath", remedy="Name the checkpoint to evaluate."
+            f"No checkpoint of {inner.rl_library} was found beside the configuration or in the asset"
+            if places
+            else "No checkpoint is named",
+            where=where or "trainingConfig.checkpointPath",
+            remedy="Set trainingConfig.checkpointPath or policyS3Uri, or put the checkpoint beside the file.",
         )
-    return (_discovered(config, config_uri, asset),)
+    return (discovered[0],), [discovered[1]]
 
 
-def _discovered(config: EvaluationJobConfig, config_uri: str, asset: str | None) -> CheckpointSource:
-    """Return the highest-numbered checkpoint of the library beside the config file, else in the asset."""
-    wanted = config.training_config.rl_library
-    places = dict.fromkeys([split_uri(config_uri)[0], asset or asset_root_of(absolute_uri(config_uri))])
-    for root in places:
-        sizes = {f.path: f.size for f in storage_at(root).files() if is_checkpoint(f.path)}
-        fitting = [p for p in sizes if sizes[p] and library_of(p) in (wanted, None)]
-        numbered = [p for p in newest_first(fitting) if iteration_of(p) is not None]
-        if numbered:
-            return CheckpointSource(uri=join_uri(root, numbered[0]), found_by="discovery", size=sizes[numbered[0]])
+def _resumed(config: TrainingJobConfig, found: Found, reach: Reach) -> tuple[CheckpointSource, ...]:
+    path = config.training_config.resume_checkpoint
+    if path is not None:
+        return (_source(path, reach, "resumeCheckpoint"),)
+    return () if found.chosen is None else (_measured(found.chosen),)
+
+
+def _source(path: str, reach: Reach, key: str) -> CheckpointSource:
+    uri = existing(path, reach, key)
+    assert uri is not None
+    return _measured(CheckpointSource(uri=uri, found_by=key))
+
+
+def _measured(source: CheckpointSource) -> CheckpointSource:
+    folder, name = split_uri(source.uri)
+    stat = storage_at(folder).stat(name, source.version_id)
+    if stat is None:
+        raise InputMissingError("There is no such checkpoint", where=source.uri, remedy="Name another.")
+    if stat.size == 0:
+        raise InputMissingError("The checkpoint is empty (0 bytes)", where=source.uri, remedy="Upload it again.")
+    return source.model_copy(update={"size": stat.size})
+
+
+def existing(path: str | None, reach: Reach, key: str) -> str | None:
+    """Return the URI of a file named in the configuration, after checking that it is there and may be read.
+
+    Raises:
+        ConfigError: It may not be read, or is relative to nothing.
+        InputMissingError: It is not there.
+    """
+    if path is None:
+        return None
+    places = reach.places(path, key)
+    for root, below in places:
+        if below and storage_at(root).stat(below) is not None:
+            return join_uri(root, below)
     raise InputMissingError(
-        f"No checkpoint of {wanted} was found beside the configuration",
-        where=", ".join(places),
-        remedy="Set trainingConfig.checkpointPath or policyS3Uri, or put the checkpoint beside the file.",
+        f"'{key}' names a file that is not there",
+        where=join_uri(*places[0]),
+        remedy=_nearby(reach, places[0][0], PurePosixPath(path).suffix),
     )
 
 
-def _resumed(config: TrainingJobConfig, asset: str | None) -> tuple[CheckpointSource, ...]:
-    path = config.training_config.resume_checkpoint
-    return () if path is None else (_source(path, asset, "resumeCheckpoint"),)
-
-
-def _source(path: str, asset: str | None, found_by: str) -> CheckpointSource:
-    uri = _existing(path, asset, found_by)
-    assert uri is not None
-    folder, name = split_uri(uri)
-    stat = storage_at(folder).stat(name)
-    if stat is not None and stat.size == 0:
-        raise InputMissingError("The checkpoint is empty (0 bytes)", where=uri, remedy="Upload it again.")
-    return CheckpointSource(uri=uri, found_by=found_by, size=stat.size if stat else None)
-
-
-def _existing(path: str | None, asset: str | None, key: str) -> str | None:
-    """Return the URI of a file named in the configuration, after checking that it is there."""
-    if path is None:
-        return None
-    if is_s3(path) or Path(path).is_absolute():
-        uri = path
-    elif asset is not None:
-        if ".." in Path(path).parts:
-            raise ConfigError(
-                f"'{key}' is '{path}'", where=key, remedy="Allowed: a path within the asset, without '..'."
-            )
-        uri = join_uri(asset, path)
-    else:
-        raise ConfigError(
-            f"'{key}' is the relative path '{path}', but there is no asset",
-            where=key,
-            remedy="Give an s3:// URI, or an absolute path.",
-        )
-    folder, name = split_uri(uri)
-    storage = storage_at(folder)
-    if storage.stat(name) is None:
-        raise InputMissingError(
-            f"'{key}' names a file that is not there", where=uri, remedy=_nearby(storage, asset, Path(name).suffix)
-        )
-    return uri
-
-
-def _nearby(storage: Storage, asset: str | None, suffix: str) -> str:
-    """Say which files of that kind there are, so that a slip of the pen shows."""
-    root = storage_at(asset) if asset else storage
-    found = sorted(f.path for f in root.files() if f.path.endswith(suffix))
+def _nearby(reach: Reach, folder: str, suffix: str) -> str:
+    """Say which files of that kind there are, so that a slip of the pen shows; only what the asset's own user sees."""
+    root = reach.asset or (None if reach.bounded else folder)
+    if root is None:
+        return "Check the path."
+    storage = storage_at(root)
+    found = sorted(f.path for f in storage.files() if f.path.endswith(suffix))
     if not found:
-        return f"There is no {suffix or 'file'} in {root.uri}: upload it, or name another."
+        return f"There is no {suffix or 'file'} in {storage.uri}: upload it, or name another."
     return f"There are: {', '.join(newest_first(found)[:5])}{' …' if len(found) > 5 else ''}."
 
 

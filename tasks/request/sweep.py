@@ -8,6 +8,7 @@ from typing import Any
 from isaaclab_flows.schemas.config import asset_root_of
 from isaaclab_flows.schemas.request import Request
 from isaaclab_flows.schemas.sweep import SweepConfig, parse_sweep
+from isaaclab_flows.tasks.request.reach import Reach
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import split_uri
 
@@ -36,3 +37,14 @@ def read_sweep(
     folder, name = split_uri(config_uri)
     config = parse_sweep(storage_at(folder).read(name), source=config_uri, defaults=defaults)
     return config, asset_uri or asset_root_of(config_uri)
+
+
+def require_reach(config: SweepConfig, reach: Reach) -> None:
+    """Refuse what a sweep may not bring or name.
+
+    Raises:
+        ConfigError: It brings a custom environment where none may be brought, or overrides that name files elsewhere.
+    """
+    reach.require_custom_environment(config.custom_environment)
+    for variation in config.sweep_config.variations:
+        reach.require_own_overrides(variation.hydra_overrides)

@@ -64,6 +64,7 @@ def conclude(
         versions=result.versions if result else {},
         seed=job.config.training_config.seed,
         warnings=(*warnings, *left_out),
+        defaults=job.defaults,
     )
     summary = json.dumps(summary_json(outcome), indent=2, allow_nan=False)
     write_whole(folder.out / "summary.json", summary.encode())

@@ -34,20 +34,22 @@ def fetch_inputs(job: Job, folder: JobFolder) -> Inputs:
         StorageError: A transfer failed.
     """
     checkpoints = tuple(
-        _local_copy(source.uri, folder.input / "checkpoints" / str(position), size=source.size)
+        _local_copy(
+            source.uri, folder.input / "checkpoints" / str(position), size=source.size, version=source.version_id
+        )
         for position, source in enumerate(job.checkpoints)
     )
     archive = job.custom_environment_uri
     return Inputs(checkpoints, _local_copy(archive, folder.input / "environment") if archive else None)
 
 
-def _local_copy(uri: str, folder: Path, *, size: int | None = None) -> Path:
+def _local_copy(uri: str, folder: Path, *, size: int | None = None, version: str | None = None) -> Path:
     parent, name = split_uri(uri)
     if not is_s3(uri):
         return Path(uri).expanduser().absolute()
     target = folder / name
     if not target.exists() or (size is not None and target.stat().st_size != size):
-        storage_at(parent).download(name, target)
+        storage_at(parent).download(name, target, version)
     return target
 
 

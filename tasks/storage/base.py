@@ -59,19 +59,19 @@ class Storage(Protocol):
     def files(self, below: str = "") -> Iterator[StoredFile]:
         """Yield every file below a path, in no particular order, however many pages that takes."""
 
-    def read(self, path: str) -> bytes:
-        """Return a file's content. Raises InputMissingError when there is none."""
+    def read(self, path: str, version: str | None = None) -> bytes:
+        """Return a file's content, of an S3 version where one is given. Raises InputMissingError without it."""
 
     def write(self, path: str, content: bytes) -> None:
         """Write a file whole: a reader sees the old content or the new, never a part."""
 
-    def download(self, path: str, target: Path) -> None:
+    def download(self, path: str, target: Path, version: str | None = None) -> None:
         """Copy a file to a local path, whole or not at all. Raises InputMissingError when there is none."""
 
     def upload(self, source: Path, path: str) -> None:
         """Copy a local file here and check that it arrived. Raises StorageError when it did not."""
 
-    def stat(self, path: str) -> StoredFile | None:
+    def stat(self, path: str, version: str | None = None) -> StoredFile | None:
         """Return a file's size and time, or None when there is none."""
 
     def delete(self, path: str) -> None:

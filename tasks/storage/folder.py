@@ -48,7 +48,7 @@ class FolderStorage:
                     continue  # it went away while we walked
                 yield StoredFile(found.relative_to(self.root.resolve()).as_posix(), info.st_size, info.st_mtime)
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, version: str | None = None) -> bytes:
         """Return a file's content."""
         try:
             return self._at(path).read_bytes()
@@ -61,7 +61,7 @@ class FolderStorage:
         with renamed_into(target) as partial:
             partial.write_bytes(content)
 
-    def download(self, path: str, target: Path) -> None:
+    def download(self, path: str, target: Path, version: str | None = None) -> None:
         """Copy by rename."""
         try:
             with renamed_into(target) as partial:
@@ -79,7 +79,7 @@ class FolderStorage:
                     f"'{source.name}' changed while it was copied", where=str(target), remedy="Run it again."
                 )
 
-    def stat(self, path: str) -> StoredFile | None:
+    def stat(self, path: str, version: str | None = None) -> StoredFile | None:
         """Return size and time of a regular file."""
         target = self._at(path)
         if not target.is_file():

@@ -74,10 +74,10 @@ class S3Storage:
                 if not item["Key"].endswith("/"):
                     yield StoredFile(item["Key"][cut:], item["Size"], item["LastModified"].timestamp())
 
-    def read(self, path: str) -> bytes:
-        """Return an object's content."""
+    def read(self, path: str, version: str | None = None) -> bytes:
+        """Return an object's content, of one version where one is given."""
         return _attempt(
-            lambda: _read_object(self.bucket, self._key(path)),
+            lambda: _read_object(self.bucket, self._key(path), version),
             join_uri(self.uri, path),
         )
 
@@ -95,12 +95,13 @@ class S3Storage:
             join_uri(self.uri, path),
         )
 
-    def download(self, path: str, target: Path) -> None:
+    def download(self, path: str, target: Path, version: str | None = None) -> None:
         """Fetch an object in parallel parts, by rename."""
+        arguments = _version(version)
         with renamed_into(target) as partial:
             _attempt(
                 lambda: s3_client().download_file(
-                    self.bucket, self._key(path), str(partial), Config=_transfer_config()
+                    self.bucket, self._key(path), str(partial), ExtraArgs=arguments, Config=_transfer_config()
                 ),
                 join_uri(self.uri, path),
             )
@@ -127,11 +128,13 @@ class S3Storage:
 
         _attempt(send, join_uri(self.uri, path))
 
-    def stat(self, path: str) -> StoredFile | None:
+    def stat(self, path: str, version: str | None = None) -> StoredFile | None:
         """Return an object's size and time."""
+        key = self._key(path)
         try:
             head = _attempt(
-                lambda: s3_client().head_object(Bucket=self.bucket, Key=self._key(path)), join_uri(self.uri, path)
+                lambda: s3_client().head_object(Bucket=self.bucket, Key=key, **_version(version)),
+                join_uri(self.uri, path),
             )
         except InputMissingError:
             return None
@@ -151,8 +154,12 @@ def error_code(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _read_object(bucket: str, key: str) -> bytes:
-    return s3_client().get_object(Bucket=bucket, Key=key)["Body"].read()
+def _read_object(bucket: str, key: str, version: str | None) -> bytes:
+    return s3_client().get_object(Bucket=bucket, Key=key, **_version(version))["Body"].read()
+
+
+def _version(version: str | None) -> Any:
+    return {"VersionId": version} if version else {}
 
 
 class _IncompleteUploadError(Exception):

@@ -16,6 +16,7 @@ from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.request import Request
 from isaaclab_flows.schemas.sweep import SweepConfig
 from isaaclab_flows.tasks.job.hand_over import known_job, load_outcome
+from isaaclab_flows.tasks.request.reach import Reach
 from isaaclab_flows.tasks.results.evaluation import labels
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import join_uri
@@ -33,15 +34,15 @@ class SweepRun:
 
     Args:
         sweep_id: The flow run that it belongs to: its retries find the jobs of the first try.
-        asset_uri: Relative paths resolve against it.
         results_uri: The sweep's results; outputs of single jobs lie in `jobs/` below.
+        reach: What its jobs may read.
         auxiliary_uri: Where jobs keep what they have while they run; None keeps it in the job folders.
     """
 
     config: SweepConfig
     sweep_id: uuid.UUID
-    asset_uri: str | None
     results_uri: str
+    reach: Reach
     auxiliary_uri: str | None = None
     device: str | None = None
 
@@ -52,7 +53,9 @@ class SweepRun:
             kind="evaluation",
             source="sweep",
             config=group_config(self.config, group),
-            asset_uri=self.asset_uri,
+            asset_uri=self.reach.asset,
+            earlier_outputs_uri=self.reach.earlier,
+            confined=self.reach.bounded,
             output_uri=join_uri(self.results_uri, "jobs"),
             auxiliary_uri=self.auxiliary_uri,
             labels={"sweep": self.config.name},

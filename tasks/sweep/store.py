@@ -10,18 +10,19 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 
-from isaaclab_flows.schemas.errors import ConfigError, InputMissingError
+from isaaclab_flows.schemas.errors import InputMissingError
 from isaaclab_flows.schemas.outcome import Interval
 from isaaclab_flows.schemas.request import JobId
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.sweep import SweepConfig
 from isaaclab_flows.tasks.job.checkpoints import SUFFIXES
 from isaaclab_flows.tasks.job.folder import folder_of
+from isaaclab_flows.tasks.request.reach import Reach
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import Storage, is_s3, join_uri, sha256_of, split_s3, split_uri
 from isaaclab_flows.tasks.storage.folder import FolderStorage
@@ -40,7 +41,9 @@ def results_uri(output_uri: str, config: SweepConfig) -> str:
     return join_uri(output_uri, "sweeps", config.folder)
 
 
-def find_checkpoints(patterns: Iterable[str], *, asset_uri: str | None, output_uri: str) -> list[Candidate]:
+def find_checkpoints(
+    patterns: Iterable[str], *, asset_uri: str | None, output_uri: str, reach: Reach | None = None
+) -> list[Candidate]:
     """Find the checkpoints that patterns mean, each once, in the order of the patterns and then of their numbers.
 
     Args:
@@ -48,19 +51,22 @@ def find_checkpoints(patterns: Iterable[str], *, asset_uri: str | None, output_u
             outputs lie below the output folder.
         asset_uri: Relative patterns resolve against it.
         output_uri: Where job ids are looked for.
+        reach: What may be read; None reads anything.
 
     Raises:
-        ConfigError: A relative pattern without an asset, or one that leads out of it.
+        ConfigError: A relative pattern without an asset, or one that leads out of what may be read.
         InputMissingError: A pattern finds nothing.
     """
+    reach = reach or Reach(asset_uri)
     found: dict[str, Candidate] = {}
     for pattern in patterns:
-        uris = _matches(pattern, asset_uri=asset_uri, output_uri=output_uri)
+        uris = _matches(pattern, reach, output_uri=output_uri)
         if not uris:
             raise InputMissingError(
                 f"No checkpoint is found by '{pattern}'",
                 where="sweepConfig.checkpoints",
-                remedy=f"Checkpoints end in {' or '.join(SUFFIXES)}; relative ones begin at {asset_uri or 'no asset'}.",
+                remedy=f"Checkpoints end in {' or '.join(SUFFIXES)};"
+                f" relative ones begin at {reach.asset or 'no asset'}.",
             )
         new = [uri for uri in uris if uri not in found]
         with ThreadPoolExecutor(settings().transfer_threads) as pool:
@@ -69,27 +75,37 @@ def find_checkpoints(patterns: Iterable[str], *, asset_uri: str | None, output_u
     return list(found.values())
 
 
-def _matches(pattern: str, *, asset_uri: str | None, output_uri: str) -> list[str]:
-    places = []
-    if is_s3(pattern) or Path(pattern).expanduser().is_absolute():
-        places.append(pattern if is_s3(pattern) else str(Path(pattern).expanduser()))
-    else:
-        if ".." in PurePosixPath(pattern).parts:
-            raise ConfigError(
-                f"'{pattern}' leads out of the asset",
-                where="sweepConfig.checkpoints",
-                remedy="Allowed: a path within the asset, an absolute path, or an s3:// URI.",
-            )
-        places += [join_uri(asset_uri, pattern)] if asset_uri else []
-        if _may_be_job_id(pattern):
-            outcome = folder_of(pattern).load_outcome()
-            places += [outcome.output_uri] if outcome is not None else []
-            places.append(join_uri(output_uri, pattern))
-    for place in places:
-        uris = choose_checkpoints(place, _files_near(place))
+def _matches(pattern: str, reach: Reach, *, output_uri: str) -> list[str]:
+    for place in _places(pattern, reach, output_uri=output_uri):
+        uris = [uri for uri in _found_in(*place) if reach.allows(uri)]
         if uris:
             return uris
     return []
+
+
+def _places(pattern: str, reach: Reach, *, output_uri: str) -> Iterator[tuple[str, str]]:
+    """Yield roots, and what a pattern means below each."""
+    if not reach.bounded and (is_s3(pattern) or Path(pattern).expanduser().is_absolute()):
+        place = pattern if is_s3(pattern) else str(Path(pattern).expanduser())
+        root = split_uri(place)[0] if place.endswith(SUFFIXES) and not has_glob(place) else fixed_part(place)
+        yield root, place[len(root) :].strip("/")
+        return
+    if reach.bounded or reach.asset:
+        yield from reach.places(pattern, "sweepConfig.checkpoints")
+    if not reach.bounded and _may_be_job_id(pattern):
+        outcome = folder_of(pattern).load_outcome()
+        if outcome is not None:
+            yield outcome.output_uri, ""
+        yield output_uri, pattern
+
+
+def _found_in(root: str, pattern: str) -> list[str]:
+    """Return the checkpoints that a pattern means below a root, whose own name is taken as it is."""
+    storage = storage_at(root)
+    if pattern.endswith(SUFFIXES) and not has_glob(pattern):
+        return [join_uri(root, pattern)] if storage.stat(pattern) is not None else []
+    paths = [f"/{file.path}" for file in storage.files(fixed_part(pattern))]
+    return [join_uri(root, path) for path in choose_checkpoints(f"/{pattern}" if pattern else "", paths)]
 
 
 def _may_be_job_id(text: str) -> bool:
@@ -100,23 +116,6 @@ def _may_be_job_id(text: str) -> bool:
     except ValidationError:
         return False
     return True
-
-
-def _files_near(place: str) -> list[str]:
-    """Return every file that a place could mean, as URIs in the place's own spelling."""
-    if place.endswith(SUFFIXES) and not has_glob(place):
-        folder, name = split_uri(place)
-        return [place] if storage_at(folder).stat(name) is not None else []
-    root = fixed_part(place)
-    return [join_uri(root, file.path) for file in storage_at(root).files()]
-
-
-def environment_uri(config: SweepConfig, asset_uri: str | None) -> str | None:
-    """Return where the custom environment's archive lies, or None without one."""
-    archive = config.custom_environment
-    if archive is None or is_s3(archive) or Path(archive).is_absolute() or asset_uri is None:
-        return archive
-    return join_uri(asset_uri, archive)
 
 
 def content_digest(uri: str) -> str:

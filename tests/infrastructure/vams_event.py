@@ -1,4 +1,4 @@
-"""The event that VAMS 2.5 sends, as spec'd, with values that a test may change."""
+"""The events that VAMS 2.5 and 2.6 send, with values that a test may change."""
 
 from __future__ import annotations
 
@@ -44,6 +44,33 @@ def vams_event(
         "inputParameters": "",
         "executingUserName": "user@x.com",
         "executingRequestContext": {"authorizer": {"claims": {"sub": "very-private-claim"}}},
+        "TaskToken": token,
+    }
+    body |= changes
+    return {"body": {key: value for key, value in body.items() if value is not None}}
+
+
+def vams_2_6_event(
+    *,
+    execution: str = EXECUTION,
+    token: str = TOKEN,
+    kind: str = "training",
+    step: int = 1,
+    bucket: str = "run-bkt",
+    base: str = "",
+    **changes: Any,
+) -> dict[str, Any]:
+    """Return one event of VAMS 2.6: everything else is in the manifest."""
+    folder = f"s3://{bucket}/{base}pipelines/workflowExecutionInputs/{execution}/pipeline{step}"
+    body: dict[str, Any] = {
+        "workflowDatabaseId": "GLOBAL",
+        "workflowId": f"isaaclab-{kind}",
+        "workflowExecutionId": execution,
+        "workflowExecutionS3InputOutputBucket": bucket,
+        "executingUserName": "user@x.com",
+        "executingRequestContext": {"authorizer": {"claims": {"sub": "very-private-claim"}}},
+        "inputManifestS3Location": f"{folder}/manifest.json",
+        "inputConfigurationS3Location": f"{folder}/config.json",
         "TaskToken": token,
     }
     body |= changes

@@ -40,13 +40,14 @@ def test_every_example_is_valid(path: Path) -> None:
     ("changes", "words"),
     [
         ({"numEnvz": 64}, ["numEnvz", "64", "Did you mean 'numEnvs'"]),
-        ({"numEnvs": "64"}, ["numEnvs", "'64'", "valid integer"]),
+        ({"numEnvs": "many"}, ["numEnvs", "'many'", "valid integer"]),
+        ({"numEnvs": "64.5"}, ["numEnvs", "64.5"]),
         ({"numEnvs": True}, ["numEnvs", "True"]),
         ({"numEnvs": 0}, ["numEnvs", "0", "1 or more"]),
         ({"numEnvs": 10**9}, ["numEnvs", "at most 65536"]),
         ({"maxIterations": 1.5}, ["maxIterations", "1.5"]),
         ({"rlLibrary": "rslrl"}, ["rlLibrary", "'rslrl'", "'rsl_rl', 'rl_games' or 'skrl'"]),
-        ({"seed": -1}, ["seed", "-1", "0 or more"]),
+        ({"seed": -2}, ["seed", "-2", "0 or more"]),
         ({"mode": "trian"}, ["mode", "'trian'", "'train'", "'evaluate'"]),
         ({"customEnvironmentS3Uri": "https://x/y.zip"}, ["customEnvironmentS3Uri", "https://x/y.zip", "s3://"]),
         ({"hydraOverrides": ["rm -rf /"]}, ["hydraOverrides"]),
@@ -59,11 +60,23 @@ def test_a_wrong_value_names_key_value_and_what_is_allowed(changes: dict[str, An
         assert word in caught.value.sentence
 
 
-def test_a_missing_key_is_named() -> None:
-    data = training()
-    del data["trainingConfig"]["numEnvs"], data["computeConfig"]
-    with pytest.raises(ConfigError, match=r"trainingConfig\.numEnvs.*computeConfig|computeConfig.*numEnvs"):
-        check_config(data, source="x.json")
+@pytest.mark.parametrize("task", [None, "", "  "])
+def test_a_missing_key_is_named(task: str | None) -> None:
+    with pytest.raises(ConfigError, match=r"trainingConfig\.task"):
+        check_config(training(task=task), source="x.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{"name": "a", "name": "b"}', "'name' is written more than once"),
+        ('{"trainingConfig": {"numEnvs": NaN}}', "NaN"),
+        ("[" * 100_000, "valid JSON"),
+    ],
+)
+def test_json_that_two_readers_would_read_differently_is_refused(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_config(text, source="x.json")
 
 
 def test_a_misspelt_section_is_recognised() -> None:

@@ -42,7 +42,7 @@ def test_a_minimal_sweep_evaluates_the_task_as_it_is() -> None:
     [
         ({"seed": [1]}, "Did you mean 'seeds'"),
         ({"seeds": [1, 1]}, "names 1 more than once"),
-        ({"seeds": ["1"]}, "seeds"),
+        ({"seeds": ["one"]}, "seeds"),
         ({"numEnvs": [0]}, "1 or more"),
         ({"checkpoints": []}, "checkpoints"),
         ({"tasks": ["Isaac-Cartpol-Direct"]}, "Isaac-Cartpole-Direct"),

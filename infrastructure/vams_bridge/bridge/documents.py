@@ -11,8 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from bridge.delivery import Delivery
 from bridge.errors import BridgeError
-from bridge.event import Delivery
 
 _MOST_TRIES = 10
 
@@ -62,6 +62,7 @@ class Documents:
             document = {
                 **delivery.document,
                 "callback": {
+                    **delivery.callback,
                     "taskToken": delivery.token if newest else callback["taskToken"],
                     "region": region,
                     "documentUri": self.uri(delivery.job_id),

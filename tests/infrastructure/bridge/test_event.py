@@ -8,10 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bridge.delivery import token_of
 from bridge.errors import HopelessError
-from bridge.event import kind_of, read_event, token_of
+from bridge.event import read_event
+from bridge.vams_2_5 import kind_of
 from isaaclab_flows.schemas.request import Request
-from tests.infrastructure.vams_event import EXECUTION, TOKEN, vams_event
+from tests.infrastructure.vams_event import EXECUTION, TOKEN, vams_2_6_event, vams_event
 
 CALLBACK = {"taskToken": TOKEN, "documentUri": "s3://requests/r/x/request.json", "attempt": 1, "receivedAt": 1.5}
 
@@ -124,3 +126,86 @@ def test_the_registration_says_which_kind_of_job(
     pipeline: str, workflow: str, output_type: str, kind: str | None
 ) -> None:
     assert kind_of(pipeline, workflow, output_type) == kind
+
+
+OUTPUTS = f"s3://asset-bkt/{{}}pipelines/isaaclab-training/0a1b2-isaaclab-training/output/{EXECUTION}/files/"
+
+
+def test_a_later_step_is_a_job_of_its_own_whose_input_is_the_first_ones_output() -> None:
+    first = document_of(vams_event())
+    second = document_of(
+        vams_event(
+            inputS3AssetFilePath=OUTPUTS.format(""),
+            inputOutputS3AssetAuxiliaryFilesPath="s3://aux-bkt/xAsset/c.json/pipelines/isaaclab-evaluation/",
+            outputType=".json",
+        )
+    )
+    assert first.job_id == EXECUTION
+    assert second.job_id == f"{EXECUTION}-isaaclab-evaluation"
+    assert first.execution_id == second.execution_id == EXECUTION
+    assert (first.kind, second.kind) == ("training", "evaluation")
+    assert first.earlier_outputs_uri is None
+    assert second.earlier_outputs_uri == OUTPUTS.format("")
+    assert second.config_uri == second.asset_uri == "s3://asset-bkt/xAsset/"
+    assert second.labels["pipelineId"] == "isaaclab-evaluation"
+
+
+@pytest.mark.parametrize("base", ["output/assets/", "a/output/b/", "pipelines/x/y/output/"])
+def test_a_base_prefix_with_the_same_folders_changes_nothing(base: str) -> None:
+    request = document_of(vams_event(outputS3AssetFilesPath=OUTPUTS.format(base)))
+    assert request.job_id == EXECUTION
+    assert request.labels["pipelineId"] == "isaaclab-training"
+
+
+@pytest.mark.parametrize(
+    ("file", "location", "asset"),
+    [
+        ("xAsset/training/c.json", "xAsset/", "s3://asset-bkt/xAsset/"),
+        ("xAsset/training/c.json", None, "s3://asset-bkt/xAsset/"),
+        ("xAsset/c.json", None, "s3://asset-bkt/xAsset/"),
+        ("xAsset/", None, "s3://asset-bkt/xAsset/"),
+        ("c.json", None, None),
+        ("c.json", "/", None),
+    ],
+)
+def test_an_asset_is_never_a_whole_bucket(file: str, location: str | None, asset: str | None) -> None:
+    event = vams_event(inputS3AssetFilePath=f"s3://asset-bkt/{file}", inputAssetLocationKey=location)
+    assert document_of(event).asset_uri == asset
+
+
+def test_an_event_of_2_6_names_its_manifest_and_the_flow_reads_it() -> None:
+    delivery = read_event(vams_2_6_event())
+    request = document_of(vams_2_6_event())
+    folder = f"s3://run-bkt/pipelines/workflowExecutionInputs/{EXECUTION}/pipeline1"
+    assert request.job_id == request.execution_id == EXECUTION
+    assert request.inputs is not None
+    assert request.inputs.manifest_uri == f"{folder}/manifest.json"
+    assert request.inputs.configuration_uri == f"{folder}/config.json"
+    assert request.inputs.step == 1
+    assert request.kind is None
+    assert delivery.callback["heartbeatSeconds"] + delivery.callback["endUnawaitedAfterSeconds"] < 60
+    for text in (json.dumps(delivery.document), repr(delivery)):
+        assert TOKEN not in text
+        assert "very-private-claim" not in text
+
+
+def test_a_later_step_of_2_6_is_a_job_of_its_own_and_a_base_prefix_changes_nothing() -> None:
+    request = document_of(vams_2_6_event(step=2, base="base/pipeline9/"))
+    assert request.job_id == f"{EXECUTION}-step2"
+    assert request.inputs is not None
+    assert request.inputs.step == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"workflowExecutionId": None}, "workflowExecutionId"),
+        ({"workflowExecutionId": "a/b"}, "workflowExecutionId"),
+        ({"inputManifestS3Location": "/tmp/manifest.json"}, "inputManifestS3Location"),
+        ({"inputManifestS3Location": ""}, "inputManifestS3Location"),
+        ({"inputConfigurationS3Location": 3}, "inputConfigurationS3Location"),
+    ],
+)
+def test_a_malformed_event_of_2_6_names_the_key(changes: dict[str, object], named: str) -> None:
+    with pytest.raises(HopelessError, match=named):
+        read_event(vams_2_6_event(**changes))

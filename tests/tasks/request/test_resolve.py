@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -163,3 +164,89 @@ def test_a_checkpoint_whose_name_is_another_librarys_is_refused(asset: Path) -> 
 def test_many_environments_with_video_are_warned_of(asset: Path) -> None:
     path = put(asset / "evaluation/y-evaluation-config.json", evaluation(numEnvs=512))
     assert "512" in ask(path).warnings[0]
+
+
+def test_the_newest_run_folder_counts_before_the_highest_number_and_that_is_said(asset: Path) -> None:
+    for age, (run, number) in enumerate([("new", 5), ("old", 900)]):
+        path = asset / f"{run}/checkpoints/model_{number}.pt"
+        write_checkpoint(path)
+        write_checkpoint(path.with_name("model_0.pt"))
+        for file in path.parent.iterdir():
+            os.utime(file, (2e9 - age, 2e9 - age))
+    path = put(asset / "evaluation/y-evaluation-config.json", evaluation())
+    job = ask(path, asset_uri=str(asset))
+    assert job.checkpoints[0].uri.endswith("new/checkpoints/model_5.pt")
+    (told,) = (sentence for sentence in job.defaults if "No checkpoint" in sentence)
+    assert "new/checkpoints/model_5.pt, the highest of 2 in its folder, the newest of 3 folders" in told
+
+
+@pytest.mark.parametrize("run_on", ["", "robot.usd", "checkpoints/model_100.pt"])
+@pytest.mark.parametrize("kind", ["training", "evaluation"])
+def test_parameters_alone_are_enough(asset: Path, run_on: str, kind: str) -> None:
+    for config in asset.rglob("*.json"):
+        config.unlink()
+    (asset / "robot.usd").write_bytes(b"usd")
+    parameters = {"trainingConfig": {"task": "Isaac-Cartpole-Direct-v0", "numEnvs": "8"}}
+    uri = f"{asset}/{run_on}"
+    job = resolve(
+        Request(
+            job_id="job-1",
+            source="cli",
+            config_uri=uri,
+            asset_uri=str(asset),
+            output_uri="/out",
+            kind=kind,  # type: ignore[arg-type]
+            input_parameters=parameters,
+        )
+    )
+    assert (job.kind, job.config.training_config.num_envs) == (kind, 8)
+    chosen = {"": "model_499.pt", "robot.usd": "model_499.pt"}.get(run_on, "model_100.pt")
+    if kind == "evaluation":
+        assert job.checkpoints[0].uri.endswith(chosen)
+    else:
+        assert [source.uri.rpartition("/")[2] for source in job.checkpoints] == (
+            ["model_100.pt"] if ".pt" in run_on else []
+        )
+    assert "trainingConfig.rlLibrary was not given: rsl_rl" in job.defaults
+
+
+def test_an_evaluation_without_a_configuration_takes_task_and_library_from_the_training(asset: Path) -> None:
+    for config in asset.rglob("*.json"):
+        config.unlink()
+    put(asset / "training-config.json", training())
+    job = ask(f"{asset}/", kind="evaluation", asset_uri=str(asset))
+    assert (job.task, job.library) == ("Isaac-Cartpole-Direct", "rsl_rl")
+    assert "trainingConfig.task was not given: Isaac-Cartpole-Direct-v0, as it was trained" in job.defaults
+
+
+def test_an_asset_with_neither_configuration_nor_parameters_says_what_to_add(asset: Path) -> None:
+    for config in asset.rglob("*.json"):
+        config.unlink()
+    with pytest.raises(InputMissingError, match=r"Add a \*-training-config\.json"):
+        ask(f"{asset}/", kind="training")
+
+
+def test_what_a_later_step_evaluates_is_what_the_earlier_one_has_made(asset: Path, tmp_path: Path) -> None:
+    made = tmp_path / "files"
+    write_checkpoint(made / "exec-1/checkpoints/model_7.pt")
+    put(made / "exec-1/training-config.json", training())
+    job = resolve(
+        Request(
+            job_id="exec-1-evaluation",
+            source="vams",
+            kind="evaluation",
+            config_uri=f"{asset}/",
+            asset_uri=f"{asset}/",
+            earlier_outputs_uri=f"{made}/",
+            output_uri="/out",
+        )
+    )
+    assert job.checkpoints[0].uri == str(made / "exec-1/checkpoints/model_7.pt")
+    assert any("of this workflow's earlier step" in sentence for sentence in job.defaults)
+
+
+def test_a_value_that_is_laid_over_the_file_s_is_told(asset: Path) -> None:
+    job = ask(
+        asset / "training/x-training-config.json", overrides={"trainingConfig": {"maxIterations": 3, "seed": None}}
+    )
+    assert any(s.startswith("trainingConfig.maxIterations is 3 as this run was given it") for s in job.defaults)

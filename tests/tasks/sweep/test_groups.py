@@ -18,6 +18,7 @@ from isaaclab_flows.schemas.errors import (
 from isaaclab_flows.schemas.outcome import EvaluationSummary, Outcome
 from isaaclab_flows.schemas.request import Request
 from isaaclab_flows.schemas.settings import settings
+from isaaclab_flows.tasks.request.reach import Reach
 from isaaclab_flows.tasks.sweep.groups import SweepRun, evaluate, split_episodes
 from isaaclab_flows.tasks.sweep.plan import Group, plan
 from isaaclab_flows.tasks.sweep.table import Row
@@ -32,9 +33,9 @@ def _own_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def run_and_group(count: int, tmp_path: Path) -> tuple[SweepRun, Group]:
     config = sweep()
-    return SweepRun(config, uuid.UUID(int=1), None, str(tmp_path)), plan(config, candidates(count), versions={}).groups[
-        0
-    ]
+    return SweepRun(config, uuid.UUID(int=1), str(tmp_path), Reach()), plan(
+        config, candidates(count), versions={}
+    ).groups[0]
 
 
 def simulator(fatal: set[str], calls: list[int], error: FlowsError) -> Callable[[Request], Outcome]:
