@@ -16,6 +16,7 @@ from isaaclab_flows.cli.console import say
 from isaaclab_flows.schemas.errors import ConfigError, FlowsError
 from isaaclab_flows.schemas.names import EXECUTE, GPU_POOL, ORCHESTRATOR_POOL, SIMULATOR_POOL
 from isaaclab_flows.schemas.settings import settings
+from isaaclab_flows.tasks.prefect_jobs import require_server
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import SyncPrefectClient
@@ -60,6 +61,7 @@ def deploy_command(api_url: str | None, target: str) -> None:
         )
     if target not in get_args(Target):
         raise ConfigError(f"'--target' is '{target}'", where="--target", remedy="Allowed: 'local', 'batch'.")
+    require_server(api_url)
     for deployment in deploy_all(api_url, target="batch" if target == "batch" else "local"):
         say(deployment)
 

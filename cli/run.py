@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 import signal
 from collections.abc import Sequence
@@ -41,14 +42,35 @@ def validate_config(options: RunOptions) -> None:
     """Check a configuration file and say what it would do."""
     from isaaclab_flows.tasks.request.resolve import resolve
 
+    if _is_sweep(options.config):
+        _validate_sweep(options)
+        return
     job = resolve(_request(options))
     for warning in job.warnings:
-        console().print(f"Warning: {warning}", style="yellow")
+        console().print(f"Warning: {warning}", style="yellow", markup=False)
     say(f"{options.config} is a valid {job.kind} configuration: {job.task} with {job.library}.")
     for source in job.checkpoints:
         say(f"  checkpoint   {source.uri} (by {source.found_by})")
     if job.custom_environment_uri:
         say(f"  environment  {job.custom_environment_uri}")
+
+
+def _is_sweep(config: Path) -> bool:
+    """Say whether a file is a sweep's; one that cannot be read is left to whoever reads it whole."""
+    try:
+        data = json.loads(config.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(data, dict) and "sweepConfig" in data
+
+
+def _validate_sweep(options: RunOptions) -> None:
+    from isaaclab_flows.tasks.request.sweep import read_sweep
+
+    root = options.asset_root
+    config, _ = read_sweep(str(options.config.expanduser().absolute()), str(root.absolute()) if root else None)
+    say(f"{options.config} is a valid sweep of {', '.join(config.sweep_config.tasks)}.")
+    say(f"Run it with: isaaclab-flows sweep {shlex.quote(str(options.config))}")
 
 
 def run_config(options: RunOptions) -> int:
@@ -136,6 +158,12 @@ def _request(options: RunOptions) -> Request:
 
     from isaaclab_flows.tasks.storage.base import absolute_uri
 
+    if _is_sweep(options.config):
+        raise ConfigError(
+            "This is a sweep, not a training or an evaluation",
+            where=str(options.config),
+            remedy=f"Run it with `isaaclab-flows sweep {shlex.quote(str(options.config))}`.",
+        )
     root = options.asset_root
     if root is not None and not root.is_dir():
         raise ConfigError(f"'--asset-root {root}' is no folder", where="--asset-root", remedy="Name a folder.")

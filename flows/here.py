@@ -37,12 +37,17 @@ def run_here(request: Request, job: Job, *, tags: Sequence[str] = ()) -> Outcome
         tags: Of the flow run.
 
     Raises:
+        InfrastructureLostError: The Prefect server that the settings name does not answer; nothing was started.
         FlowsError: It failed; what was saved has been published.
         KeyboardInterrupt: It was stopped by Ctrl-C; the same holds.
     """
     from isaaclab_flows.tasks.job.folder import folder_of
+    from isaaclab_flows.tasks.prefect_jobs import require_server, server_url
     from isaaclab_flows.tasks.request.document import write_request
 
+    url = server_url()
+    if url is not None:
+        require_server(url)
     document = str(folder_of(job).path / "request.json")
     labels = request.labels | {NAME_LABEL: job.config.name}
     write_request(request.model_copy(update={"labels": labels}), document)

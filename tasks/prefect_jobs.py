@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 FLOWS = {"train": "training", "evaluate": "evaluation", "pipeline": "request", "evaluation-sweep": "sweep"}
 """The flows that people and VAMS start, and what kind of job each one is."""
+_SERVER_REMEDY = (
+    "Check the address (PREFECT_API_URL, or --api-url) and that it ends in /api; unset PREFECT_API_URL to work without"
+    " a server; `isaaclab-flows up` starts one here."
+)
 
 
 def server_url() -> str | None:
@@ -32,6 +36,28 @@ def server_url() -> str | None:
 
     url: str | None = PREFECT_API_URL.value()
     return url
+
+
+def require_server(url: str) -> None:
+    """Check that a Prefect server answers, before anything is asked of it.
+
+    Args:
+        url: Its API, ending in /api.
+
+    Raises:
+        InfrastructureLostError: It does not answer, or what answers is no Prefect server.
+    """
+    import httpx
+
+    try:
+        # Its health page needs no credential; a server that asks for one all the same has answered.
+        answer = httpx.get(f"{url.rstrip('/')}/health", timeout=10.0)
+        found = answer.status_code in (200, 401, 403)
+        why = f"it answers {answer.status_code} to /health"
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        found, why = False, str(error)
+    if not found:
+        raise InfrastructureLostError(f"The Prefect server does not answer: {why}", where=url, remedy=_SERVER_REMEDY)
 
 
 def server_jobs(*, limit: int) -> list[JobView]:
@@ -153,10 +179,7 @@ def _client() -> Any:
                 yield client
         except httpx.TransportError as error:
             raise InfrastructureLostError(
-                f"The Prefect server does not answer: {error}",
-                where=f"PREFECT_API_URL={server_url()}",
-                remedy="Check the address, or unset PREFECT_API_URL to see this machine's jobs only;"
-                " `isaaclab-flows up` starts a server here.",
+                f"The Prefect server does not answer: {error}", where=server_url() or "", remedy=_SERVER_REMEDY
             ) from None
 
     return answering()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -97,3 +99,39 @@ def test_help_answers_without_importing_prefect_torch_or_boto3() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT)
+
+
+SWEEP = ROOT / "examples/cartpole/evaluation/cartpole-sweep-config.json"
+
+
+def test_a_sweep_is_validated_like_every_configuration() -> None:
+    answer = CliRunner().invoke(app, ["validate", str(SWEEP)])
+    assert answer.exit_code == 0, answer.output
+    assert "is a valid sweep of Isaac-Cartpole-Direct" in answer.stdout
+
+
+def test_a_sweep_given_to_run_is_told_its_command() -> None:
+    answer = CliRunner().invoke(app, ["run", str(SWEEP)])
+    assert answer.exit_code == 2
+    assert "isaaclab-flows sweep" in answer.stderr.replace("\n", " ")
+
+
+@pytest.mark.parametrize("words", [["deploy", "--api-url", "{url}"], ["run", str(TRAINING)]])
+def test_a_server_that_does_not_answer_is_an_error_with_its_address(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}/api"
+    answer = subprocess.run(
+        [sys.executable, "-m", "isaaclab_flows.cli.main", *(word.format(url=url) for word in words)],
+        env=os.environ | {"PREFECT_API_URL": url, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 1, answer.stderr
+    assert "The Prefect server does not answer" in answer.stderr
+    assert url in answer.stderr
+    assert "Traceback" not in answer.stderr
