@@ -87,6 +87,8 @@ class ComputeConfig(WrittenModel):
     """GPUs of each machine; on each of them a process simulates trainingConfig.numEnvs environments."""
     timeout_minutes: Annotated[int, Field(ge=1, le=10_080)] = 360
     """The job ends after so long, with what was saved by then."""
+    capacity: Literal["auto", "spot", "on-demand"] = "auto"
+    """On AWS: `spot` machines only, `on-demand` machines only, or Spot first where the deployment has it (`auto`)."""
 
     def require_one_process(self) -> None:
         """Check what an evaluation asks for.

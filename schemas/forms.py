@@ -47,6 +47,8 @@ class Machine(_Group):
     """GPUs of each machine; on each of them a process simulates so many environments as num_envs says."""
     timeout_minutes: Annotated[int, Field(ge=1, le=10_080)] = 360
     """The job ends after so long, with what was saved by then."""
+    capacity: Literal["auto", "spot", "on-demand"] = "auto"
+    """On AWS: Spot machines only, on-demand machines only, or Spot first where the deployment has it (auto)."""
 
 
 class Places(_Group):
@@ -262,10 +264,11 @@ def _shared(
     }
 
 
-def _compute(machine: Machine | None) -> dict[str, int]:
+def _compute(machine: Machine | None) -> dict[str, int | str]:
     machine = machine or Machine()
     return {
         "numNodes": machine.num_nodes,
+        "capacity": machine.capacity,
         "gpusPerNode": machine.gpus_per_node,
         "timeoutMinutes": machine.timeout_minutes,
     }

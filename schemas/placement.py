@@ -18,8 +18,11 @@ class QueueSet(CamelModel):
     gpus: Annotated[int, Field(ge=1)]
     """GPUs of each machine."""
     resumable: str
-    """For work that goes on from its checkpoints: Spot first where the deployment has it."""
+    """What a job gets that asks for nothing else: Spot first where the deployment has it, then on demand."""
     on_demand: str
+    """Never Spot."""
+    spot: str | None = None
+    """Nothing but Spot; None where the deployment has none."""
     multi_node: str | None = None
     """Machines side by side in a placement group, never Spot; None where the deployment has none."""
 
@@ -67,14 +70,34 @@ def place(compute: ComputeConfig, queues: Queues) -> Placement:
             where="computeConfig.gpusPerNode",
             remedy=f"Allowed: up to {sizes[-1].gpus}. The deployment's gpusPerMachine adds bigger machines.",
         )
-    queue = size.resumable if compute.num_nodes == 1 else size.multi_node
-    if queue is None:
-        raise ConfigError(
-            f"computeConfig.numNodes is {compute.num_nodes}, but this deployment has no queue for several nodes",
-            where="computeConfig.numNodes",
-            remedy="Set it to 1, or enable multiNode in the deployment's configuration.",
-        )
+    queue = _queue(compute, size)
     requirements = requirements_for(compute.gpus_per_node, families=queues.families)
     # A 2-GPU job lands in the queue of the 4-GPU machines; what it asks for fits every family there.
     machine = next(found for found in machines_for(requirements, queues.families) if found.gpus == size.gpus)
     return Placement(job_queue=queue, nodes=compute.num_nodes, requirements=requirements, machine=machine)
+
+
+def _queue(compute: ComputeConfig, size: QueueSet) -> str:
+    if compute.num_nodes > 1:
+        if compute.capacity == "spot":
+            raise ConfigError(
+                f"computeConfig.capacity is 'spot' for {compute.num_nodes} nodes, which are never Spot: one that is"
+                " taken away ends them all",
+                where="computeConfig.capacity",
+                remedy="Set it to 'on-demand' or 'auto', or numNodes to 1.",
+            )
+        if size.multi_node is None:
+            raise ConfigError(
+                f"computeConfig.numNodes is {compute.num_nodes}, but this deployment has no queue for several nodes",
+                where="computeConfig.numNodes",
+                remedy="Set it to 1, or enable multiNode in the deployment's configuration.",
+            )
+        return size.multi_node
+    if compute.capacity == "spot" and size.spot is None:
+        raise ConfigError(
+            "computeConfig.capacity is 'spot', but this deployment has no Spot machines",
+            where="computeConfig.capacity",
+            remedy="Set it to 'auto' or 'on-demand', or enable spot in the deployment's configuration.",
+        )
+    by_capacity = {"auto": size.resumable, "on-demand": size.on_demand, "spot": size.spot}
+    return by_capacity[compute.capacity] or size.resumable

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from isaaclab_flows.schemas.placement import Queues, QueueSet, place
 QUEUES = Queues(
     sets=(
         QueueSet(gpus=4, resumable="four", on_demand="four-od", multi_node="four-mn"),
-        QueueSet(gpus=1, resumable="one", on_demand="one-od", multi_node="one-mn"),
+        QueueSet(gpus=1, resumable="one", on_demand="one-od", spot="one-spot", multi_node="one-mn"),
     )
 )
 
@@ -35,6 +37,32 @@ def test_a_job_goes_to_the_queue_of_the_smallest_machine_that_has_its_gpus(
     assert (placement.job_queue, placement.machine.name, placement.nodes) == (queue, machine, nodes)
     assert placement.requirements.gpus == gpus
     assert placement.machine.fits(placement.requirements)
+
+
+@pytest.mark.parametrize(
+    ("capacity", "nodes", "queue"),
+    [
+        ("auto", 1, "one"),
+        ("spot", 1, "one-spot"),
+        ("on-demand", 1, "one-od"),
+        ("auto", 2, "one-mn"),
+        ("on-demand", 2, "one-mn"),
+    ],
+)
+def test_a_job_may_ask_for_its_capacity(capacity: Any, nodes: int, queue: str) -> None:
+    assert place(ComputeConfig(num_nodes=nodes, capacity=capacity), QUEUES).job_queue == queue
+
+
+@pytest.mark.parametrize(
+    ("nodes", "queues", "said"),
+    [
+        (2, QUEUES, r"capacity is 'spot' for 2 nodes, which are never Spot.*'on-demand' or 'auto'"),
+        (1, Queues(sets=(QueueSet(gpus=1, resumable="a", on_demand="b"),)), r"has no Spot machines.*enable spot"),
+    ],
+)
+def test_spot_that_there_is_not_is_refused(nodes: int, queues: Queues, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        place(ComputeConfig(num_nodes=nodes, capacity="spot"), queues)
 
 
 @given(gpus=st.integers(1, 4), nodes=st.integers(1, 64))
