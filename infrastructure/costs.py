@@ -12,7 +12,8 @@ FILE = Path(__file__).resolve().parents[1] / "docs" / "costs.md"
 HOURS = 730
 ZONES = 2
 # As the stacks make them; tests/infrastructure/test_costs.py counts them there.
-ENDPOINTS, ALARMS = 6, 7
+ENDPOINTS, ALARMS, SERVER_ALARMS = 6, 12, 2
+WARM_GIB, WARM_IOPS, WARM_MBPS, DETAILED_METRICS = 100, 6_000, 500, 7
 WORKERS = ((1.0, 4.0), (0.5, 2.0))
 SERVER = (1.0, 2.0)
 
@@ -35,20 +36,26 @@ def idle(found: PriceFile) -> list[Item]:
         return HOURS * (vcpus * service("fargateVcpuHour") + gib * service("fargateGbHour"))
 
     warm = next(i for i in found.instances if i.name == "g6.2xlarge")
-    volume = 100 * service("ebsGp3GbMonth")
+    assert warm.dollars_per_hour is not None
+    volume = WARM_GIB * service("ebsGp3GbMonth")
+    faster = (WARM_IOPS - 3_000) * service("ebsGp3IopsMonth") + (WARM_MBPS - 125) * service("ebsGp3MbpsMonth")
     return [
         Item("always", "orchestrator and Batch worker on Fargate", sum(fargate(*size) for size in WORKERS)),
         Item("always", "key, alarms, dashboard", service("kmsKeyMonth") + ALARMS * service("alarmMonth")
              + service("dashboardMonth")),
         Item("network: a new VPC, natGateways: 1", "one NAT gateway (data on top)", HOURS * service("natGatewayHour")),
+        Item("network: a new VPC, natGateways: 1", "its public address", HOURS * service("publicAddressHour")),
         Item("network: interfaceEndpoints: true", f"{ENDPOINTS} interface endpoints in {ZONES} zones",
              ENDPOINTS * ZONES * HOURS * service("interfaceEndpointHour")),
         Item("prefect: mode: cloud", "secret is yours; Prefect's own plan is not counted", 0.0),
         Item("prefect: mode: selfHosted", "server on Fargate", fargate(*SERVER)),
         Item("prefect: mode: selfHosted", "internal load balancer", HOURS * service("loadBalancerHour")),
         Item("prefect: mode: selfHosted", "Aurora at databaseMinAcu 0.5", HOURS * 0.5 * service("auroraAcuHour")),
-        Item("prefect: mode: selfHosted", "two secrets", 2 * service("secretMonth")),
+        Item("prefect: mode: selfHosted", "two secrets and two alarms",
+             2 * service("secretMonth") + SERVER_ALARMS * service("alarmMonth")),
         Item("keepWarmInstance: true", "one g6.2xlarge with its 100 GB", HOURS * warm.dollars_per_hour + volume),
+        Item("keepWarmInstance: true", f"its disk's {WARM_IOPS:,} operations and {WARM_MBPS} MB a second", faster),
+        Item("keepWarmInstance: true", "its detailed monitoring", DETAILED_METRICS * service("metricMonth")),
     ]  # fmt: skip
 
 
@@ -78,7 +85,8 @@ def page(found: PriceFile) -> str:
         f"{found.service('natGatewayGb')} a GB), and an existing VPC brings its own NAT and endpoints.",
         "",
         "## What an hour of a machine costs",
-        "A deployment uses the first machine of each family and size (in bold); jobs are billed by the second, from the"
+        "A deployment uses the smallest fitting machine of each family and size (in bold for the families g6, g6e and"
+        " g5, which are the default); jobs are billed by the second, from the"
         " machine's start to its end. Spot is commonly much cheaper and changes all the time; it is not listed.",
         "",
         "| instance | GPUs | vCPUs | memory [GiB] | for jobs [GiB] | $ an hour |",
@@ -94,10 +102,15 @@ def page(found: PriceFile) -> str:
             for what, name in (
                 ("job folders on EFS", "efsStandardGbMonth"),
                 ("job folders that nobody read lately", "efsInfrequentGbMonth"),
+                ("backups of them (`storage.backup`)", "efsBackupGbMonth"),
                 ("outputs and saved work in S3", "s3StandardGbMonth"),
                 ("images in ECR", "ecrGbMonth"),
             )
         ),
+        "",
+        f"EFS's elastic throughput costs ${found.service('efsReadGb'):.2f} for each GB that is read and"
+        f" ${found.service('efsWriteGb'):.2f} for each that is written. Container Insights, metrics of the jobs and"
+        " requests to the APIs are not counted: they grow with use.",
         "",
         f"Logs cost ${found.service('logsGbIngested'):.2f} for each GB that is taken in.",
     ]
@@ -114,9 +127,13 @@ def _machines(found: PriceFile) -> list[str]:
     bold: Callable[[str], str] = lambda name: f"**{name}**" if name in used else name  # noqa: E731
     return [
         f"| {bold(i.name)} | {i.gpus} x {i.gpu} {i.gpu_memory_gb} GB | {i.vcpus} | {i.memory_gib}"
-        f" | {i.usable_memory_mib // 1024} | {i.dollars_per_hour:.4f} |"
+        f" | {i.usable_memory_mib // 1024} | {_price(i.dollars_per_hour)} |"
         for i in found.instances
     ]
+
+
+def _price(dollars: float | None) -> str:
+    return "not known" if dollars is None else f"{dollars:.4f}"
 
 
 def sums(items: list[Item]) -> dict[str, float]:

@@ -48,8 +48,10 @@ class Instance(CamelModel):
     gpu: str
     gpu_memory_gb: int
     """Of each GPU."""
-    dollars_per_hour: float
-    """On demand."""
+    dollars_per_hour: float | None
+    """On demand; None where it is not known."""
+    efa: Annotated[int, Field(ge=0)] = 0
+    """Elastic Fabric Adapters that it takes."""
 
     @property
     def family(self) -> str:
@@ -81,6 +83,16 @@ class Instance(CamelModel):
         return ResourceRequirements(vcpus=self.vcpus * gpus // self.gpus, memory_mib=memory_gib * 1024, gpus=gpus)
 
 
+class Family(CamelModel):
+    """One family of instance types."""
+
+    name: str
+    ray_tracing: bool
+    """Whether its GPUs can render for Isaac Sim."""
+    regions: Annotated[tuple[str, ...], Field(strict=False)]
+    """Regions in which EC2 offers it."""
+
+
 class ServicePrice(CamelModel):
     """What one unit of an AWS service costs."""
 
@@ -94,7 +106,10 @@ class PriceFile(CamelModel):
 
     as_of: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
     region: str
+    regions_as_of: Annotated[str, Field(pattern=r"^\d{4}-\d{2}-\d{2}$")]
+    """When the families' regions were looked up."""
     note: str
+    families: Annotated[tuple[Family, ...], Field(strict=False)]
     instances: Annotated[tuple[Instance, ...], Field(strict=False)]
     services: Annotated[tuple[ServicePrice, ...], Field(strict=False)]
 
@@ -125,9 +140,24 @@ def instance(name: str) -> Instance:
     )
 
 
-def price_of(name: str) -> Price:
-    """Return what an hour of an instance type costs, with the price's date; ConfigError when it is unknown."""
-    return Price(instance_type=name, dollars_per_hour=instance(name).dollars_per_hour, as_of=prices().as_of)
+def known_families() -> tuple[str, ...]:
+    """Return every family that the price file has."""
+    return tuple(family.name for family in prices().families)
+
+
+def families_in(region: str) -> tuple[str, ...]:
+    """Return the families that EC2 offers in a region, as of the price file."""
+    return tuple(family.name for family in prices().families if region in family.regions)
+
+
+def price_of(name: str) -> Price | None:
+    """Return what an hour of an instance type costs, with the price's date; None where that is not known.
+
+    Raises:
+        ConfigError: The type is not in the price file.
+    """
+    dollars = instance(name).dollars_per_hour
+    return None if dollars is None else Price(instance_type=name, dollars_per_hour=dollars, as_of=prices().as_of)
 
 
 def machines_for(requirements: ResourceRequirements, families: tuple[str, ...] = FAMILIES) -> tuple[Instance, ...]:
