@@ -13,9 +13,10 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from infrastructure import checks
 from isaaclab_flows.schemas.config import CamelModel
 from isaaclab_flows.schemas.errors import ConfigError
-from isaaclab_flows.schemas.instances import FAMILIES
+from isaaclab_flows.schemas.instances import FAMILIES, instance, known_families
 from isaaclab_flows.schemas.validation import explain
 
 SCHEMA_FILE = Path(__file__).with_name("config.schema.json")
@@ -51,6 +52,9 @@ class ExistingVpc(CamelModel):
                     f"network.existing.{key} has {len(ids)} subnets for {len(self.availability_zones)} zones:"
                     " name one for each of availabilityZones, in the same order"
                 )
+            checks.each_once(f"network.existing.{key}", ids)
+        checks.each_once("network.existing.availabilityZones", self.availability_zones)
+        checks.address_range("network.existing.cidr", self.cidr)
         return self
 
 
@@ -67,6 +71,12 @@ class NetworkSection(CamelModel):
     """For a new VPC; one for each zone survives the loss of a zone and costs as much again."""
     interface_endpoints: bool = True
     """Private ways to ECR, Logs, Batch, Secrets Manager and Step Functions; without them that traffic uses NAT."""
+
+    @model_validator(mode="after")
+    def _range_and_zones(self) -> Self:
+        checks.each_once("network.availabilityZones", self.availability_zones)
+        checks.new_network(checks.address_range("network.cidr", self.cidr), len(self.availability_zones or "ab"))
+        return self
 
 
 class ExistingBucket(CamelModel):
@@ -92,6 +102,19 @@ class StorageSection(CamelModel):
     """Daily backups of the file system."""
 
 
+class Reservation(CamelModel):
+    """Machines that are reserved and paid for already."""
+
+    id: Annotated[str, Field(pattern=r"^cr-[0-9a-f]{8,17}$")]
+    """The capacity reservation's or capacity block's id."""
+    instance_type: str
+    availability_zone: str
+    """The zone that it lies in."""
+    machines: Annotated[int, Field(ge=1, le=1000)]
+    capacity_block: bool = False
+    """It is a capacity block for ML, not a reservation on demand."""
+
+
 class ComputeSection(CamelModel):
     """GPU machines."""
 
@@ -100,11 +123,12 @@ class ComputeSection(CamelModel):
         "newton",
     )
     """Images to build and publish; the first is what jobs run in unless the work pool says otherwise."""
-    families: Annotated[tuple[Literal["g6", "g6e", "g5"], ...], Field(strict=False, min_length=1, max_length=3)] = (
-        FAMILIES
-    )
+    families: Annotated[tuple[str, ...], Field(strict=False, min_length=1, max_length=3)] = FAMILIES
     """Instance families in the order in which they are tried."""
-    gpus_per_machine: Annotated[tuple[Literal[1, 4, 8], ...], Field(strict=False, min_length=1, max_length=3)] = (1, 4)
+    gpus_per_machine: Annotated[tuple[Literal[1, 2, 4, 8], ...], Field(strict=False, min_length=1, max_length=4)] = (
+        1,
+        4,
+    )
     """Sizes of machines to offer; each has queues of its own."""
     max_machines: Annotated[int, Field(ge=1, le=1000)] = 8
     """At most so many of each size and purchase option at once."""
@@ -116,6 +140,20 @@ class ComputeSection(CamelModel):
     """Each machine's volume; NVIDIA's image alone unpacks to tens of GiB."""
     cannot_be_placed_minutes: Annotated[int, Field(ge=10, le=1440)] = 60
     """A job that no machine can be had for ends after so long, with the reason."""
+    reservations: Annotated[tuple[Reservation, ...], Field(strict=False)] = ()
+    """Used before any other machine; one for each size of machine."""
+    machine_image: Annotated[str, Field(pattern=r"^ami-[0-9a-f]{8,17}$")] | None = None
+    """A machine image (AMI) of your own with the ECS agent and NVIDIA's driver; by default AWS's newest."""
+    session_manager: bool = False
+    """Let people enter the machines through Systems Manager's Session Manager."""
+
+    @field_validator("families")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for family in value:
+            if family not in known_families():
+                raise ValueError(f"compute.families has {family!r}; allowed are {', '.join(known_families())}")
+        return value
 
     @field_validator("images", "families", "gpus_per_machine")
     @classmethod
@@ -133,6 +171,8 @@ class PrefectCloud(CamelModel):
         str, Field(pattern=r"^https://api\.prefect\.cloud/api/accounts/[0-9a-f-]+/workspaces/[0-9a-f-]+$")
     ]
     """The workspace's API URL."""
+    secret_kms_key_arn: Arn | None = None
+    """The customer-managed key that the secret is encrypted with, where it has one."""
     secret_arn: Annotated[Arn, Field(pattern=r":secretsmanager:.*:secret:.+-[A-Za-z0-9]{6}$")]
     """Secrets Manager secret `{"api_key": "pnu_…"}`; its full ARN, with the six characters at its end."""
 
@@ -148,6 +188,15 @@ class PrefectSelfHosted(CamelModel):
     database_min_acu: Annotated[float, Field(ge=0.5, le=16, multiple_of=0.5)] = 0.5
     """Capacity units that the database idles at (1 unit: about 2 GiB)."""
     database_max_acu: Annotated[float, Field(ge=1, le=64, multiple_of=0.5)] = 4.0
+
+    @model_validator(mode="after")
+    def _least_below_most(self) -> Self:
+        if self.database_min_acu > self.database_max_acu:
+            raise ValueError(
+                f"prefect.databaseMinAcu is {self.database_min_acu}, more than databaseMaxAcu"
+                f" ({self.database_max_acu}): raise the maximum or lower the minimum"
+            )
+        return self
 
 
 class Vams(CamelModel):
@@ -187,6 +236,8 @@ class OperationsSection(CamelModel):
     """Warnings at 80 % and at a forecast of 100 %."""
     unanswered_minutes: Annotated[int, Field(ge=5, le=10_080)] = 1560
     """Alarm when a request is without an answer for so long; more than VAMS's timeout means that nobody waits."""
+    concurrent_runs: Annotated[int, Field(ge=4, le=100)] = 16
+    """Pipelines that the orchestrator carries at a time; more wait. Its memory follows: some 200 MiB for each."""
 
     @field_validator("log_retention_days")
     @classmethod
@@ -236,21 +287,49 @@ class Config(CamelModel):
             raise ValueError(
                 "keepWarmInstance is true, but compute.gpusPerMachine has no 1: the warm machine is a one-GPU machine"
             )
-        foreign = [zone for zone in self.zones if not zone.startswith(self.region)]
-        if foreign:
-            raise ValueError(
-                f"network.availabilityZones has {foreign[0]!r}, which is not in the region {self.region!r}"
+        checks.supported_region(self.region)
+        if self.compute.images[0] == "isaac-sim":
+            checks.can_render(self.compute.families)
+        checks.zones_of(self.region, self.zones)
+        checks.families_there(self.region, self.compute.families)
+        checks.sizes_there(self.compute.families, self.compute.gpus_per_machine)
+        for reservation in self.compute.reservations:
+            checks.reservation_fits(
+                reservation.instance_type,
+                reservation.availability_zone,
+                self.zones,
+                self.compute.gpus_per_machine,
+                self.compute.families,
             )
+        checks.each_once(
+            "compute.reservations", [str(instance(r.instance_type).gpus) + " GPUs" for r in self.compute.reservations]
+        )
+        self._others_are_here()
         if self.network.nat_gateways > len(self.zones):
             raise ValueError(
                 f"network.natGateways is {self.network.nat_gateways} for {len(self.zones)} zones: at most one a zone"
             )
         return self
 
+    def _others_are_here(self) -> None:
+        """What is named by its ARN is used from this account and region, or could never be."""
+        where = {"account": self.account, "region": self.region}
+        if isinstance(self.prefect, PrefectCloud):
+            checks.arn_is_here("prefect.secretArn", self.prefect.secret_arn, **where)
+            if self.prefect.secret_kms_key_arn:
+                checks.arn_is_here("prefect.secretKmsKeyArn", self.prefect.secret_kms_key_arn, **where)
+        else:
+            checks.arn_is_here("prefect.certificateArn", self.prefect.certificate_arn, **where)
+        buckets = [*self.storage.asset_buckets, self.storage.auxiliary_bucket]
+        for bucket in buckets:
+            if bucket and bucket.kms_key_arn:
+                # A bucket's key may be another account's; S3 uses keys of the bucket's own region only.
+                checks.arn_is_here(f"kmsKeyArn of the bucket {bucket.name!r}", bucket.kms_key_arn, region=self.region)
+
     @property
     def partition(self) -> str:
-        """AWS's partition that the region is in."""
-        return {"cn": "aws-cn", "us-gov": "aws-us-gov"}.get(self.region.rpartition("-")[0].rpartition("-")[0], "aws")
+        """AWS's partition, of which one is supported."""
+        return "aws"
 
     @property
     def zones(self) -> tuple[str, ...]:

@@ -7,8 +7,8 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/* \
     && groupadd --gid 1000 isaaclab \
     && useradd --uid 1000 --gid 1000 --create-home isaaclab \
-    && mkdir -p /mnt/efs \
-    && chown isaaclab:isaaclab /mnt/efs
+    && mkdir -p /mnt/efs /scratch \
+    && chown isaaclab:isaaclab /mnt/efs /scratch
 # `mounted` skips them: a virtual environment with the project is then mounted at /opt/venv when the container starts.
 ARG DEPENDENCIES=install
 COPY requirements/orchestrator.txt /build/
@@ -26,7 +26,13 @@ RUN if [ "$DEPENDENCIES" = install ]; then \
     fi
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/opt/isaaclab-flows:/opt/isaaclab-flows/worker \
-    PYTHONUNBUFFERED=1
+    PYTHONUNBUFFERED=1 \
+    PREFECT_HOME=/scratch/prefect \
+    PREFECT_SERVER_UI_STATIC_DIRECTORY=/scratch/ui \
+    TMPDIR=/scratch
+# The one folder to write to: Prefect copies its UI there when it starts. Declared after its owner was set, so that an
+# empty volume mounted there belongs to the image's user.
+VOLUME /scratch
 WORKDIR /opt/isaaclab-flows
 USER isaaclab
 ENTRYPOINT ["tini", "-g", "--"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from aws_cdk import CfnOutput, Stack, Tags
+from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_ecs as ecs
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_logs as logs
@@ -13,8 +14,9 @@ from constructs import Construct
 from infrastructure import names
 from infrastructure.config import Config, PrefectCloud
 from infrastructure.parts.bridge import Bridge
-from infrastructure.parts.compute import Compute, instance_role
+from infrastructure.parts.compute import Compute
 from infrastructure.parts.images import Images
+from infrastructure.parts.machines import Machines
 from infrastructure.parts.network import Network, retention
 from infrastructure.parts.operations import Operations
 from infrastructure.parts.permissions import Permissions
@@ -34,6 +36,25 @@ class DataStack(Stack):
         self.key = make_key(self, config)
         self.network = Network(self, "Network", config=config, key=self.key)
         self.storage = Storage(self, "Storage", config=config, network=self.network, key=self.key)
+        self._export()
+
+    def _export(self) -> None:
+        """Export the same for every configuration: an export that the other stack uses cannot be taken back."""
+        network, storage = self.network, self.storage
+        if isinstance(network.vpc, ec2.Vpc):
+            self.export_value(network.vpc.vpc_id)
+            for subnet in (*network.compute, *network.isolated):
+                self.export_value(subnet.subnet_id)
+        for group in network.groups:
+            self.export_value(group.security_group_id)
+        for value in (
+            self.key.key_arn,
+            storage.access_logs.bucket_name,
+            storage.file_system.file_system_id,
+            storage.file_system.file_system_arn,
+            storage.access_point.access_point_id,
+        ):
+            self.export_value(value)
 
 
 class ServiceStack(Stack):
@@ -65,7 +86,7 @@ class ServiceStack(Stack):
             storage=data.storage,
             key_arn=self._key.key_arn,
             secret_arn=access.secret.secret_arn,
-            secret_key_arn=self._key.key_arn if self._server else None,
+            secret_key_arn=self._key.key_arn if self._server else config.prefect.secret_kms_key_arn,  # type: ignore[union-attr]
         )
         for image in images.simulators.values():
             image.repository.grant_pull(self.permissions.job_execution)
@@ -75,7 +96,7 @@ class ServiceStack(Stack):
             "Compute",
             config=config,
             network=data.network,
-            instance_role=instance_role(self, config),
+            machines=Machines(self, "Machines", config=config, images=images.simulators),
         )
         workers = Workers(
             self,
@@ -113,6 +134,7 @@ class ServiceStack(Stack):
             bridge=bridge,
             queues=compute.job_queues,
             services_log=services_log,
+            server=self._server,
         )
         CfnOutput(self, "PrefectApiUrl", value=access.api_url)
         CfnOutput(self, "BridgeFunctionName", value=bridge.function.function_name)

@@ -23,7 +23,7 @@ class Images(Construct):
 
     def __init__(self, scope: Construct, construct_id: str, *, config: Config) -> None:
         super().__init__(scope, construct_id)
-        self.simulators = {
+        self.simulators: dict[str, assets.DockerImageAsset] = {
             target: self._asset(
                 f"Simulator-{target}",
                 "container/image/Dockerfile",

@@ -8,6 +8,7 @@ from aws_cdk import aws_logs as logs
 from constructs import Construct
 
 from infrastructure import names
+from infrastructure.checks import SUBNETS
 from infrastructure.config import Config, PrefectSelfHosted
 from isaaclab_flows.schemas.nodes import RENDEZVOUS_PORT
 
@@ -34,7 +35,7 @@ class Network(Construct):
         nodes: Security group of the machines of multi-node jobs, which speak to each other.
         services: Security group of what runs on Fargate, and of the Lambda in a VPC.
         file_system: Security group of EFS.
-        load_balancer, server, database: Security groups of our own Prefect server, where there is one.
+        load_balancer, server, database: Security groups of our own Prefect server.
     """
 
     def __init__(self, scope: Construct, construct_id: str, *, config: Config, key: kms.IKey) -> None:
@@ -48,18 +49,32 @@ class Network(Construct):
         self.nodes = self._group("Nodes", "GPU machines of multi-node jobs")
         self.services = self._group("Services", "Orchestrator, workers and the bridge")
         self.file_system = self._group("FileSystem", "EFS")
+        # A server's are always there, and free: their exports could not be taken back when Prefect Cloud comes.
+        self.load_balancer = self._group("LoadBalancer", "Prefect load balancer")
+        self.server = self._group("Server", "Prefect server")
+        self.database = self._group("Database", "Prefect database")
         self._rules()
         if isinstance(config.prefect, PrefectSelfHosted):
             self._server_rules()
         if config.network.interface_endpoints and not config.network.existing:
             self._endpoints(config)
 
+    @property
+    def groups(self) -> tuple[ec2.SecurityGroup, ...]:
+        """All security groups that the other stack uses."""
+        return (
+            self.jobs, self.nodes, self.services, self.file_system, self.load_balancer, self.server, self.database
+        )  # fmt: skip
+
     def _make(self, config: Config, key: kms.IKey) -> None:
-        subnets = [
-            ec2.SubnetConfiguration(name="public", subnet_type=ec2.SubnetType.PUBLIC, cidr_mask=26),
+        kinds = {
+            "public": ec2.SubnetType.PUBLIC,
             # Every machine, task and endpoint takes addresses here.
-            ec2.SubnetConfiguration(name="compute", subnet_type=ec2.SubnetType.PRIVATE_WITH_EGRESS, cidr_mask=24),
-            ec2.SubnetConfiguration(name="data", subnet_type=ec2.SubnetType.PRIVATE_ISOLATED, cidr_mask=26),
+            "compute": ec2.SubnetType.PRIVATE_WITH_EGRESS,
+            "data": ec2.SubnetType.PRIVATE_ISOLATED,
+        }
+        subnets = [
+            ec2.SubnetConfiguration(name=name, subnet_type=kinds[name], cidr_mask=mask) for name, mask in SUBNETS
         ]
         vpc = ec2.Vpc(
             self,
@@ -124,9 +139,6 @@ class Network(Construct):
             self.nodes.add_egress_rule(self.nodes, port, why)
 
     def _server_rules(self) -> None:
-        self.load_balancer = self._group("LoadBalancer", "Prefect load balancer")
-        self.server = self._group("Server", "Prefect server")
-        self.database = self._group("Database", "Prefect database")
         for group in (self.jobs, self.nodes, self.services):
             self.load_balancer.add_ingress_rule(group, ec2.Port.tcp(443), "Prefect API")
         self.load_balancer.add_egress_rule(self.server, ec2.Port.tcp(4200), "Prefect server")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from aws_cdk import Duration
 from aws_cdk import aws_batch as batch
 from aws_cdk import aws_budgets as budgets
 from aws_cdk import aws_cloudwatch as cloudwatch
-from aws_cdk import aws_cloudwatch_actions as actions
 from aws_cdk import aws_efs as efs
 from aws_cdk import aws_events as events
 from aws_cdk import aws_events_targets as targets
@@ -25,9 +25,11 @@ from constructs import Construct
 from infrastructure import names
 from infrastructure.config import Config
 from infrastructure.nag import accept
+from infrastructure.parts.alarms import Watched, file_metric, heartbeats_late, make_alarms, own_metric
 from infrastructure.parts.bridge import Bridge
 from infrastructure.parts.compute import machines_of
 from infrastructure.parts.network import retention
+from infrastructure.parts.prefect_server import PrefectServer
 from infrastructure.parts.storage import Storage
 
 HEARTBEAT_LATE = "VAMS's heartbeat failed"
@@ -50,13 +52,14 @@ class Operations(Construct):
         bridge: Bridge,
         queues: Sequence[batch.CfnJobQueue],
         services_log: logs.LogGroup,
+        server: PrefectServer | None,
     ) -> None:
         super().__init__(scope, construct_id)
         self._config = config
         self._key = key
         self._queues = queues
         self.topic = self._make_topic()
-        self._observer(storage)
+        self.observer = self._observer(storage)
         self._watch_queues()
         logs.MetricFilter(
             self,
@@ -68,7 +71,7 @@ class Operations(Construct):
             metric_value="1",
             default_value=0,
         )
-        self._alarms(bridge, storage.file_system)
+        make_alarms(self, config, self.topic, Watched(bridge, self.observer, storage.file_system, server))
         self._dashboard(bridge, storage.file_system)
         self._budget()
 
@@ -81,11 +84,20 @@ class Operations(Construct):
             master_key=self._key,
             enforce_ssl=True,
         )
+        # A policy of one's own takes the place of the default one, which lets alarms publish.
+        topic.add_to_resource_policy(
+            iam.PolicyStatement(
+                principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
+                actions=["sns:Publish"],
+                resources=[topic.topic_arn],
+                conditions={"StringEquals": {"aws:SourceAccount": self._config.account}},
+            )
+        )
         if self._config.operations.alarm_email:
             topic.add_subscription(subscriptions.EmailSubscription(self._config.operations.alarm_email))
         return topic
 
-    def _observer(self, storage: Storage) -> None:
+    def _observer(self, storage: Storage) -> lambda_.Function:
         """Make the Lambda that measures what CloudWatch does not know: queues, unanswered requests, running costs."""
         config = self._config
         group = logs.LogGroup(
@@ -139,7 +151,9 @@ class Operations(Construct):
                 "REQUESTS_BUCKET": names.bucket(config, "requests"),
                 "REQUESTS_PREFIX": names.REQUESTS_PREFIX,
                 "UNANSWERED_MINUTES": str(config.operations.unanswered_minutes),
-                "DOLLARS_PER_HOUR": json.dumps({m.name: m.dollars_per_hour for m in machines}),
+                "DOLLARS_PER_HOUR": json.dumps(
+                    {m.name: m.dollars_per_hour for m in machines if m.dollars_per_hour is not None}
+                ),
                 "TAG": names.TAG,
                 "METRIC_NAMESPACE": names.METRIC_NAMESPACE,
             },
@@ -153,6 +167,7 @@ class Operations(Construct):
             schedule=events.Schedule.rate(Duration.minutes(5)),
         )
         rule.add_target(targets.LambdaFunction(function, retry_attempts=0))
+        return function
 
     def _watch_queues(self) -> None:
         arns = [queue.ref for queue in self._queues]
@@ -185,10 +200,17 @@ class Operations(Construct):
                         {
                             "Effect": "Allow",
                             "Principal": {"Service": ["events.amazonaws.com", "delivery.logs.amazonaws.com"]},
-                            "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+                            "Action": ["logs:CreateLogStream"],
                             "Resource": f"{self._log_arn('batch-events')}:*",
-                            "Condition": {"StringEquals": {"aws:SourceAccount": self._config.account}},
-                        }
+                        },
+                        {
+                            "Effect": "Allow",
+                            "Principal": {"Service": ["events.amazonaws.com", "delivery.logs.amazonaws.com"]},
+                            "Action": ["logs:PutLogEvents"],
+                            "Resource": f"{self._log_arn('batch-events')}:*:*",
+                            # What EventBridge says of itself is the rule, not the account.
+                            "Condition": {"ArnEquals": {"aws:SourceArn": [self._rule_arn(s) for s in _OUTCOMES]}},
+                        },
                     ],
                 }
             ),
@@ -213,97 +235,12 @@ class Operations(Construct):
         group = names.log_group(config, purpose)
         return f"arn:{config.partition}:logs:{config.region}:{config.account}:log-group:{group}"
 
+    def _rule_arn(self, status: str) -> str:
+        config = self._config
+        return f"arn:{config.partition}:events:{config.region}:{config.account}:rule/{self._rule_of(status)}"
+
     def _rule_of(self, status: str) -> str:
         return f"{self._config.name}-jobs-{status.lower()}"
-
-    def _own(self, metric: str, statistic: str = "Maximum") -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace=names.METRIC_NAMESPACE,
-            metric_name=metric,
-            dimensions_map={"Deployment": self._config.name},
-            statistic=statistic,
-            period=Duration.minutes(5),
-        )
-
-    def _late(self) -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace=names.METRIC_NAMESPACE,
-            metric_name=f"HeartbeatsLate-{self._config.name}",
-            statistic="Sum",
-            period=Duration.minutes(5),
-        )
-
-    def _files(self, file_system: efs.FileSystem, metric: str, statistic: str) -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace="AWS/EFS",
-            metric_name=metric,
-            dimensions_map={"FileSystemId": file_system.file_system_id},
-            statistic=statistic,
-            period=Duration.minutes(5),
-        )
-
-    def _alarms(self, bridge: Bridge, file_system: efs.FileSystem) -> None:
-        blocked = cloudwatch.Metric(
-            namespace="AWS/Events",
-            metric_name="MatchedEvents",
-            dimensions_map={"RuleName": f"{self._config.name}-queue-blocked"},
-            statistic="Sum",
-            period=Duration.minutes(5),
-        )
-        five = Duration.minutes(5)
-        alarms: Mapping[str, tuple[cloudwatch.Metric, float, int, str]] = {
-            "bridge-errors": (
-                bridge.function.metric_errors(period=five),
-                1,
-                1,
-                "The bridge raised: a request was not started by this delivery. Its log says why.",
-            ),
-            "bridge-throttled": (
-                bridge.function.metric_throttles(period=five),
-                1,
-                1,
-                "Lambda's concurrency is used up; VAMS's retry acts twice, then the workflow fails.",
-            ),
-            "dead-letters": (
-                bridge.dead_letters.metric_approximate_number_of_messages_visible(period=five),
-                1,
-                1,
-                "An asynchronous call of the bridge failed for good; VAMS itself never calls it so.",
-            ),
-            "queue-blocked": (blocked, 1, 1, "A job cannot be placed and holds up its queue: docs/deploy.md."),
-            "request-unanswered": (
-                self._own("Unanswered"),
-                1,
-                1,
-                "A request is without an answer for longer than VAMS waits: look at its flow run.",
-            ),
-            "heartbeats-late": (
-                self._late(),
-                10,
-                2,
-                "Heartbeats to VAMS do not get through; its workflow will time out.",
-            ),
-            "file-system-busy": (
-                # Elastic throughput has no burst credits; this is the limit that is left.
-                self._files(file_system, "PercentIOLimit", "Maximum"),
-                90,
-                3,
-                "EFS is at its limit of operations: too many small files at once?",
-            ),
-        }
-        for name, (metric, threshold, periods, description) in alarms.items():
-            alarm = cloudwatch.Alarm(
-                self,
-                f"Alarm-{name}",
-                alarm_name=f"{self._config.name}-{name}",
-                alarm_description=description,
-                metric=metric,
-                threshold=threshold,
-                evaluation_periods=periods,
-                comparison_operator=cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-                treat_missing_data=cloudwatch.TreatMissingData.NOT_BREACHING,
-            )
-            alarm.add_alarm_action(actions.SnsAction(self.topic))
 
     def _dashboard(self, bridge: Bridge, file_system: efs.FileSystem) -> None:
         outcomes = [
@@ -317,22 +254,29 @@ class Operations(Construct):
             )
             for status, name in _OUTCOMES.items()
         ]
+        own = partial(own_metric, self._config)
         cost = cloudwatch.MathExpression(
             expression="hourly * 24",
-            using_metrics={"hourly": self._own("DollarsPerHour", "Average").with_(period=Duration.days(1))},
+            using_metrics={"hourly": own("DollarsPerHour", "Average").with_(period=Duration.days(1))},
             label="$ a day, machines at the on-demand price",
             period=Duration.days(1),
         )
-        gpu = [self._own("nvidia_smi_utilization_gpu", statistic) for statistic in ("Average", "Maximum")]
+        gpu = [own("nvidia_smi_utilization_gpu", statistic) for statistic in ("Average", "Maximum")]
         rows: list[list[tuple[str, list[cloudwatch.IMetric]]]] = [
             [
-                ("Jobs waiting and working", [self._own("Waiting"), self._own("Working")]),
+                (
+                    "Jobs waiting and working",
+                    [own("Waiting"), own("Working")],
+                ),
                 ("Jobs by outcome, an hour", list(outcomes)),
                 ("GPU use [%]", list(gpu)),
             ],
             [
                 ("Cost a day [$]", [cost]),
-                ("Heartbeats that failed; requests unanswered", [self._late(), self._own("Unanswered")]),
+                (
+                    "Heartbeats that failed; requests unanswered",
+                    [heartbeats_late(self._config), own("Unanswered")],
+                ),
                 (
                     "Bridge",
                     [
@@ -346,8 +290,8 @@ class Operations(Construct):
                 (
                     "EFS",
                     [
-                        self._files(file_system, "PercentIOLimit", "Maximum"),
-                        self._files(file_system, "MeteredIOBytes", "Sum"),
+                        file_metric(file_system, "PercentIOLimit", "Maximum"),
+                        file_metric(file_system, "MeteredIOBytes", "Sum"),
                     ],
                 )
             ],

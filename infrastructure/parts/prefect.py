@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,11 +101,10 @@ class Workers(Construct):
         orchestrator = self._task(
             "Orchestrator",
             role=permissions.orchestrator,
-            command=_worker(ORCHESTRATOR_POOL, "process"),
+            command=[*_worker(ORCHESTRATOR_POOL, "process"), "--limit", str(config.operations.concurrent_runs)],
             environment=base,
-            # Each pipeline run is a process of some 200 MiB.
-            cpu=1024,
-            memory=4096,
+            cpu=orchestrator_size(config.operations.concurrent_runs)[0],
+            memory=orchestrator_size(config.operations.concurrent_runs)[1],
             with_files=True,
             healthy=True,
         )
@@ -212,10 +212,13 @@ class Workers(Construct):
         tasks = (
             f"arn:{self._config.partition}:ecs:{self._config.region}:{self._config.account}:task/{self._config.name}/*"
         )
+        revisions = (
+            f"arn:{self._config.partition}:ecs:{self._config.region}:{self._config.account}"
+            f":task-definition/{definition.family}:*"
+        )
         for statement in (
-            iam.PolicyStatement(
-                actions=["ecs:RunTask"], resources=[definition.task_definition_arn], conditions=cluster
-            ),
+            # Every revision: the policy of a new one would have to reach all of IAM in the second before it is run.
+            iam.PolicyStatement(actions=["ecs:RunTask"], resources=[revisions], conditions=cluster),
             iam.PolicyStatement(actions=["ecs:DescribeTasks", "ecs:StopTask"], resources=[tasks], conditions=cluster),
             iam.PolicyStatement(
                 actions=["iam:PassRole"],
@@ -227,7 +230,10 @@ class Workers(Construct):
             role.add_to_policy(statement)
         accept(
             role.node.find_child("DefaultPolicy"),
-            {f"AwsSolutions-IAM5[Resource::{tasks}]": "ECS names tasks; the condition keeps to this cluster."},
+            {
+                f"AwsSolutions-IAM5[Resource::{tasks}]": "ECS names tasks; the condition keeps to this cluster.",
+                f"AwsSolutions-IAM5[Resource::{revisions}]": "Every revision of the one task that it runs.",
+            },
         )
         runner = lambda_.Function(
             self,
@@ -260,6 +266,18 @@ class Workers(Construct):
         plain.add_property_override("ServiceTimeout", 960)
         resource.node.add_dependency(role, runner, self._permissions)
         return resource
+
+
+def orchestrator_size(runs: int) -> tuple[int, int]:
+    """Return the smallest size on Fargate (CPU units, MiB) that carries so many pipelines.
+
+    Each is a process of some 200 MiB beside the worker's own 512 MiB, and waits most of its time.
+    """
+    needed = 512 + 200 * runs
+    for cpu, smallest, largest in ((1024, 4096, 8192), (2048, 9216, 16_384), (4096, 17_408, 30_720)):
+        if needed <= largest:
+            return cpu, max(smallest, math.ceil(needed / 1024) * 1024)
+    raise ValueError(f"no machine of Fargate carries {runs} pipelines")
 
 
 def _worker(pool: str, kind: str) -> list[str]:

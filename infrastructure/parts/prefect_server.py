@@ -26,6 +26,8 @@ from infrastructure.parts.prefect import PrefectAccess
 
 _PORT = 4200
 _DATABASE = "prefect"
+SCRATCH = "/scratch"
+"""The one folder that the image's user may write to (infrastructure/orchestrator.Dockerfile)."""
 _NOT_ROTATED = "Prefect reads it when it starts: rotating it needs a restart, see docs/deploy.md."
 
 
@@ -35,6 +37,8 @@ class PrefectServer(Construct):
     Attributes:
         access: How the others speak to it.
         service: The ECS service; what calls the API at deploy time waits for it.
+        database: Its database.
+        targets: The load balancer's target group.
     """
 
     def __init__(
@@ -70,8 +74,9 @@ class PrefectServer(Construct):
         )
         accept(self._authentication, {"AwsSolutions-SMG4": _NOT_ROTATED})
         database = self._make_database()
+        self.database = database
         self.service = self._serve(cluster, image, log_group, database)
-        self._balance(access_logs)
+        self.targets = self._balance(access_logs)
         self.access = PrefectAccess(
             f"https://{config.prefect.host_name}/api", self._authentication, "auth_string", "PREFECT_API_AUTH_STRING"
         )
@@ -120,6 +125,8 @@ class PrefectServer(Construct):
             description=f"Starting Prefect's server of {self._config.name}",
         )
         image.repository.grant_pull(execution)
+        # Both secrets are encrypted with it; an imported key adds nothing to whoever may read them.
+        execution.add_to_policy(iam.PolicyStatement(actions=["kms:Decrypt"], resources=[self._key.key_arn]))
         definition = ecs.FargateTaskDefinition(
             self,
             "Task",
@@ -128,8 +135,11 @@ class PrefectServer(Construct):
             memory_limit_mib=2048,
             execution_role=execution,
         )
-        definition.add_container(
+        # An empty volume that belongs to the image's user: everything else of the container is read-only.
+        definition.add_volume(name="scratch")
+        container = definition.add_container(
             "server",
+            readonly_root_filesystem=True,
             image=ecs.ContainerImage.from_docker_image_asset(image),
             command=["prefect", "server", "start", "--host", "0.0.0.0", "--port", str(_PORT)],  # noqa: S104
             environment={
@@ -149,6 +159,7 @@ class PrefectServer(Construct):
             port_mappings=[ecs.PortMapping(container_port=_PORT)],
             stop_timeout=Duration.seconds(60),
         )
+        container.add_mount_points(ecs.MountPoint(container_path=SCRATCH, source_volume="scratch", read_only=False))
         accept(
             definition,
             {"AwsSolutions-ECS2": "They are addresses and names; passwords come from Secrets Manager."},
@@ -174,7 +185,7 @@ class PrefectServer(Construct):
         service.node.add_dependency(database)
         return service
 
-    def _balance(self, access_logs: s3.IBucket) -> None:
+    def _balance(self, access_logs: s3.IBucket) -> elb.ApplicationTargetGroup:
         balancer = elb.ApplicationLoadBalancer(
             self,
             "LoadBalancer",
@@ -194,7 +205,7 @@ class PrefectServer(Construct):
             certificates=[acm.Certificate.from_certificate_arn(self, "Certificate", self._settings.certificate_arn)],
             ssl_policy=elb.SslPolicy.TLS13_RES,
         )
-        listener.add_targets(
+        group = listener.add_targets(
             "Server",
             port=_PORT,
             protocol=elb.ApplicationProtocol.HTTP,
@@ -209,3 +220,4 @@ class PrefectServer(Construct):
             zone=zone,
             target=route53.RecordTarget.from_alias(targets.LoadBalancerTarget(balancer)),
         )
+        return group

@@ -52,13 +52,18 @@ def make_key(scope: Construct, config: Config) -> kms.Key:
     )
     key.add_to_resource_policy(
         iam.PolicyStatement(
-            principals=[
-                iam.ServicePrincipal(name)
-                for name in ("cloudwatch.amazonaws.com", "events.amazonaws.com", "budgets.amazonaws.com")
-            ],
+            principals=[iam.ServicePrincipal(name) for name in ("cloudwatch.amazonaws.com", "budgets.amazonaws.com")],
             actions=["kms:Decrypt", "kms:GenerateDataKey*"],
             resources=["*"],
             conditions={"StringEquals": {"aws:SourceAccount": config.account}},
+        )
+    )
+    # EventBridge says no source account when it publishes to an encrypted topic: with a condition its messages vanish.
+    key.add_to_resource_policy(
+        iam.PolicyStatement(
+            principals=[iam.ServicePrincipal("events.amazonaws.com")],
+            actions=["kms:Decrypt", "kms:GenerateDataKey*"],
+            resources=["*"],
         )
     )
     return key
@@ -86,17 +91,14 @@ class Storage(Construct):
             "Requests", "requests", lifecycle=[s3.LifecycleRule(id="requests-go", expiration=Duration.days(30))]
         )
         self.requests = self._made("requests")
-        if config.storage.asset_buckets:
-            self.assets = tuple(self._existing(found) for found in config.storage.asset_buckets)
-        else:
-            self._bucket("Assets", "assets", versioned=True)
-            self.assets = (self._made("assets"),)
-        if config.storage.auxiliary_bucket:
-            self.auxiliary = self._existing(config.storage.auxiliary_bucket)
-        else:
-            expiry = s3.LifecycleRule(id="work-goes", expiration=Duration.days(config.storage.auxiliary_days))
-            self._bucket("Auxiliary", "auxiliary", lifecycle=[expiry])
-            self.auxiliary = self._made("auxiliary")
+        # Made even where others are used: a kept bucket's name would stand in the way of one that comes back.
+        self._bucket("Assets", "assets", versioned=True)
+        expiry = s3.LifecycleRule(id="work-goes", expiration=Duration.days(config.storage.auxiliary_days))
+        self._bucket("Auxiliary", "auxiliary", lifecycle=[expiry])
+        existing = tuple(self._existing(found) for found in config.storage.asset_buckets)
+        self.assets = existing or (self._made("assets"),)
+        given = config.storage.auxiliary_bucket
+        self.auxiliary = self._existing(given) if given else self._made("auxiliary")
 
     def _make_file_system(self, network: Network) -> tuple[efs.FileSystem, efs.AccessPoint]:
         file_system = efs.FileSystem(

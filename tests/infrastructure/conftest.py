@@ -20,7 +20,7 @@ Template = dict[str, Any]
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whatever needs templates needs jsii: half a minute before the first test."""
     for item in items:
-        if "deployments" in getattr(item, "fixturenames", ()):
+        if {"deployments", "matrix"} & set(getattr(item, "fixturenames", ())):
             item.add_marker(pytest.mark.infrastructure)
 
 
@@ -56,53 +56,128 @@ def example(**changes: Any) -> dict[str, Any]:
     return yaml.safe_load(EXAMPLE_FILE.read_text()) | changes
 
 
+OWN_SERVER = {
+    "mode": "selfHosted",
+    "hostName": "prefect.example.com",
+    "certificateArn": f"arn:aws:acm:us-east-1:123456789012:certificate/{uuid.UUID(int=0)}",
+}
+EXISTING_VPC = {
+    "existing": {
+        "vpcId": "vpc-0123456789abcdef0",
+        "cidr": "10.0.0.0/16",
+        "availabilityZones": ["us-east-1a", "us-east-1b"],
+        "privateSubnetIds": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
+        "isolatedSubnetIds": ["subnet-0123456789abcdef2", "subnet-0123456789abcdef3"],
+    }
+}
 VARIANTS: dict[str, dict[str, Any]] = {
     "cloud": {},
     "own": {
         "name": LONG_NAME,
-        "region": "ap-southeast-1",
+        "region": "ap-southeast-2",
         "keepWarmInstance": True,
         "storage": {},
-        "prefect": {
-            "mode": "selfHosted",
-            "hostName": "prefect.example.com",
-            "certificateArn": f"arn:aws:acm:ap-southeast-1:123456789012:certificate/{uuid.UUID(int=0)}",
-        },
+        "compute": {"families": ["g6", "g5"]},
+        "prefect": OWN_SERVER | {"certificateArn": OWN_SERVER["certificateArn"].replace("us-east-1", "ap-southeast-2")},
     },
     "small": {
         "name": "abc",
         "acceptNvidiaEula": False,
         "autoRegisterWithVAMS": False,
-        "network": {
-            "existing": {
-                "vpcId": "vpc-0123456789abcdef0",
-                "cidr": "10.0.0.0/16",
-                "availabilityZones": ["us-east-1a", "us-east-1b"],
-                "privateSubnetIds": ["subnet-0123456789abcdef0", "subnet-0123456789abcdef1"],
-                "isolatedSubnetIds": ["subnet-0123456789abcdef2", "subnet-0123456789abcdef3"],
-            }
-        },
+        "network": EXISTING_VPC,
         "compute": {"images": ["newton"], "gpusPerMachine": [1], "spot": False, "multiNode": False, "families": ["g5"]},
         "operations": {"alarmEmail": None},
     },
 }
+# One setting at a time is changed from the example: what an update of a deployment does.
+CHANGES: dict[str, dict[str, Any]] = {
+    "own server": {"prefect": OWN_SERVER},
+    "no VAMS": {"autoRegisterWithVAMS": False, "vams": {}},
+    "new buckets": {"storage": {}},
+    "other lifetimes": {"storage": {"auxiliaryDays": 7, "infrequentAccessDays": 90, "backup": False}},
+    "warm": {"keepWarmInstance": True},
+    "no Spot": {"compute": {"spot": False}},
+    "no nodes": {"compute": {"multiNode": False}},
+    "other machines": {
+        "compute": {"families": ["g5", "g6e"], "gpusPerMachine": [8], "maxMachines": 3, "volumeGib": 200}
+    },
+    "newton": {"acceptNvidiaEula": False, "compute": {"images": ["newton"]}},
+    "big machines": {
+        "compute": {
+            "images": ["newton"],
+            "families": ["p5"],
+            "gpusPerMachine": [8],
+            "machineImage": "ami-0123456789abcdef0",
+            "sessionManager": True,
+            "reservations": [
+                {
+                    "id": "cr-0123456789abcdef0",
+                    "instanceType": "p5.48xlarge",
+                    "availabilityZone": "us-east-1b",
+                    "machines": 2,
+                    "capacityBlock": True,
+                }
+            ],
+        }
+    },
+    "no endpoints": {"network": {"interfaceEndpoints": False, "natGateways": 2}},
+    "quiet": {
+        "operations": {"logRetentionDays": 7, "alarmEmail": None, "monthlyBudgetDollars": 5, "concurrentRuns": 60}
+    },
+    "key of one's own": {
+        "prefect": {"secretKmsKeyArn": f"arn:aws:kms:us-east-1:123456789012:key/{uuid.UUID(int=1)}"},
+    },
+}
+# Cannot be changed afterwards (docs/deploy.md), but must come up.
+APART: dict[str, dict[str, Any]] = {
+    "three zones": {
+        "network": {"cidr": "10.0.0.0/21", "availabilityZones": ["us-east-1a", "us-east-1b", "us-east-1c"]}
+    },
+    "least range": {"network": {"cidr": "10.0.0.0/22"}},
+    "own server in an existing VPC": {"network": EXISTING_VPC, "prefect": OWN_SERVER, "keepWarmInstance": True},
+    "elsewhere": {"region": "eu-central-1", "prefect": "eu-central-1", "storage": {}},
+}
+
+
+def configuration(changes: dict[str, Any]) -> Config:
+    """Return the example with changes; a Prefect section that is partial is laid over the example's."""
+    data = example(**changes)
+    prefect = changes.get("prefect")
+    if isinstance(prefect, str):
+        cloud = example()["prefect"]
+        data["prefect"] = cloud | {"secretArn": cloud["secretArn"].replace("us-east-1", prefect)}
+    elif prefect and "mode" not in prefect:
+        data["prefect"] = example()["prefect"] | prefect
+    return check_config(data, source="config.yaml")
+
+
+def synthesise(config: Config, folder: Path, *, checked: bool = True) -> Deployment:
+    """Synthesise one deployment."""
+    from infrastructure.app import build
+
+    build(config, folder, checked=checked).synth()
+    data, service = (
+        json.loads((folder / f"{config.name}-{part}.template.json").read_text()) for part in ("data", "service")
+    )
+    return Deployment(config, folder, data, service)
 
 
 @pytest.fixture(scope="session")
 def deployments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Deployment]:
     """Every variant, synthesised with cdk-nag looking on: a finding without a reason fails here."""
-    from infrastructure.app import build
+    return {
+        variant: synthesise(configuration(changes), tmp_path_factory.mktemp(variant))
+        for variant, changes in VARIANTS.items()
+    }
 
-    made = {}
-    for variant, changes in VARIANTS.items():
-        config = check_config(example(**changes), source="config.yaml")
-        folder = tmp_path_factory.mktemp(variant)
-        build(config, folder).synth()
-        data, service = (
-            json.loads((folder / f"{config.name}-{part}.template.json").read_text()) for part in ("data", "service")
-        )
-        made[variant] = Deployment(config, folder, data, service)
-    return made
+
+@pytest.fixture(scope="session")
+def matrix(deployments: dict[str, Deployment], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Deployment]:
+    """Every kind of deployment there is: jsii runs already, and each takes a second."""
+    return deployments | {
+        name: synthesise(configuration(changes), tmp_path_factory.mktemp("matrix"))
+        for name, changes in {**CHANGES, **APART}.items()
+    }
 
 
 @pytest.fixture(params=list(VARIANTS))

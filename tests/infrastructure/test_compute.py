@@ -52,10 +52,10 @@ def test_on_demand_queues_try_g6_then_g6e_then_g5_smallest_first(cloud: Deployme
         assert {resources["Type"] for resources in order} == {"EC2"}
 
 
-def test_resumable_work_tries_spot_first_by_capacity(cloud: Deployment) -> None:
+def test_resumable_work_tries_spot_first_by_price_and_capacity(cloud: Deployment) -> None:
     for gpus in (1, 4):
         first, *others = _queues(cloud)[f"isaaclab-gpu{gpus}-resumable"]
-        assert (first["Type"], first["AllocationStrategy"]) == ("SPOT", "SPOT_CAPACITY_OPTIMIZED")
+        assert (first["Type"], first["AllocationStrategy"]) == ("SPOT", "SPOT_PRICE_CAPACITY_OPTIMIZED")
         assert [instance(name).family for name in first["InstanceTypes"]] == list(FAMILIES)
         assert {resources["Type"] for resources in others} == {"EC2"}
 
@@ -141,7 +141,7 @@ def test_environments_are_updated_in_place(deployment: Deployment) -> None:
 
 
 def test_machines_are_encrypted_and_keep_their_role_to_themselves(deployment: Deployment) -> None:
-    (template,) = deployment.resources("AWS::EC2::LaunchTemplate").values()
+    template, *_ = deployment.resources("AWS::EC2::LaunchTemplate").values()
     data = template["Properties"]["LaunchTemplateData"]
     volume = data["BlockDeviceMappings"][0]["Ebs"]
     assert (volume["Encrypted"], volume["VolumeType"], volume["VolumeSize"]) == (True, "gp3", 100)

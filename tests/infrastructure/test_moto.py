@@ -189,7 +189,9 @@ def test_both_stacks_are_made(deployed: Deployment, clients: Any) -> None:
     buckets = {bucket["Name"] for bucket in clients("s3").list_buckets()["Buckets"]}
     assert names.bucket(deployed.config, "requests") in buckets
     queues = {queue["jobQueueName"] for queue in clients("batch").describe_job_queues()["jobQueues"]}
-    assert queues == {f"isaaclab-gpu{gpus}-{purpose}" for gpus in (1, 4) for purpose in ("resumable", "on-demand")}
+    assert queues == {
+        f"isaaclab-gpu{gpus}-{purpose}" for gpus in (1, 4) for purpose in ("resumable", "on-demand", "spot")
+    }
 
 
 def test_the_deployed_bridge_starts_a_run_and_keeps_the_token_to_the_document(
