@@ -40,9 +40,10 @@ from isaaclab_flows.tasks.request.resolve import existing
 from isaaclab_flows.tasks.request.sweep import read_sweep, require_reach
 from isaaclab_flows.tasks.storage.base import absolute_uri
 from isaaclab_flows.tasks.sweep.groups import Evaluated, SweepRun, evaluate, versions
-from isaaclab_flows.tasks.sweep.leaderboard import Board, boards, compare_with_last_best
+from isaaclab_flows.tasks.sweep.leaderboard import Board, boards
 from isaaclab_flows.tasks.sweep.outputs import SweepResult
 from isaaclab_flows.tasks.sweep.plan import Group, SweepPlan, plan
+from isaaclab_flows.tasks.sweep.regression import Regression, comparable, compare_fresh, fresh_groups
 from isaaclab_flows.tasks.sweep.report import SweepReport
 from isaaclab_flows.tasks.sweep.store import SweepStore, content_digest, find_checkpoints, results_uri
 from isaaclab_flows.tasks.sweep.table import Row
@@ -236,7 +237,11 @@ def _conclude(
     config = run.config
     ranked = boards(rows, config.sweep_config.rank_by)
     new = {cell.candidate.digest for group in planned.groups for cell in group.cells}
-    regressions = [found for board in ranked if (found := _regression(config, store, board, new))]
+    checks = [found for board in ranked if (found := _regression(run, store, board, new))]
+    regressions = [check.sentence for check in checks if check.verdict == "worse"]
+    for check in checks:
+        if check.verdict != "worse":
+            get_run_logger().info("%s", check.sentence)
     for sentence in regressions:
         get_run_logger().warning("Regression: %s", sentence)
         if config.sweep_config.regression.event:
@@ -264,17 +269,31 @@ def _conclude(
         results_uri=run.results_uri,
         best=tuple(best),
         regressions=tuple(regressions),
+        regression_checks=tuple(check.sentence for check in checks),
         gpu_seconds=report.done.gpu_seconds,
         estimated_cost=report.done.estimated_cost,
     )
     return SweepResult(summary, tuple(ranked))
 
 
-def _regression(config: SweepConfig, store: SweepStore, board: Board, new: set[str]) -> str | None:
-    """Compare the best of what is new with the best that an earlier sweep kept."""
+def _regression(run: SweepRun, store: SweepStore, board: Board, new: set[str]) -> Regression | None:
+    """Compare the best of what is new with the best that an earlier sweep kept, on fresh common starts."""
     before = store.last_best(board.task)
     now = next((entry for entry in board.ranked if entry.digest in new), None)
-    if before is None or now is None:
+    if before is None or now is None or before.digest == now.digest:
         return None
-    found = compare_with_last_best(before, now, tolerance=config.sweep_config.regression.tolerance)
-    return found.sentence if found is not None and found.verdict == "worse" else None
+    reason = comparable(before, now, board.metric)
+    if reason is not None:
+        return reason
+    groups = fresh_groups(run.config, board.task, before, now, sweep_id=run.sweep_id)
+    get_run_logger().info("%s: the best of what is new meets the last best on fresh starts", board.task)
+    rows = [row for group in groups for row in evaluate_apart(run, group).rows]
+    tolerance = run.config.sweep_config.regression.tolerance
+    return compare_fresh(before, now, rows, metric=board.metric, tolerance=tolerance)
+
+
+@task(name="compare-with-last-best", task_run_name=_group_name, persist_result=False, cache_policy=NO_CACHE)
+def evaluate_apart(run: SweepRun, group: Group) -> Evaluated:
+    """Evaluate a group whose rows are no part of the table."""
+    sweep_run = str(flow_run.id)
+    return evaluate(run, group, orchestrate=orchestrate, add_part=lambda *_: None, wanted=lambda: is_wanted(sweep_run))

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from isaaclab_flows.schemas.config import CamelModel, Kind
 from isaaclab_flows.schemas.errors import ErrorRecord, InputMissingError
@@ -68,8 +68,12 @@ class EvaluationSummary(CamelModel):
     mean_return: float | None = None
     std_return: float | None = None
     mean_return_ci: Interval | None = None
-    interquartile_mean_return: float | None = None
-    interquartile_mean_return_ci: Interval | None = None
+    worst_tenth_return: float | None = None
+    """Mean return of the worst tenth of episodes; None for fewer than ten."""
+    smallest_difference: float | None = None
+    """What another policy's mean return must differ by to be told from this one in 80 of 100 equal evaluations."""
+    unseen_rate: float | None = None
+    """How frequent a kind of episode may be (at the 95 % level) and still not have been among these."""
     mean_length: float | None = None
     success_rate: float | None = None
     """None where the task reports no success."""
@@ -80,6 +84,14 @@ class EvaluationSummary(CamelModel):
     """Mean over episodes of each reward term, where the task logs them."""
     video_frames: int = 0
     error: ErrorRecord | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_former_values(cls, data: Any) -> Any:
+        # Outcomes that were kept before this version have them, and their jobs can still be gone on with.
+        if isinstance(data, dict):
+            return {key: value for key, value in data.items() if not key.startswith("interquartileMeanReturn")}
+        return data
 
 
 class Outcome(CamelModel):

@@ -15,7 +15,7 @@ from isaaclab_flows.schemas.overrides import HydraOverride
 from isaaclab_flows.schemas.task_names import Library, near_names, require_task
 from isaaclab_flows.schemas.validation import explain
 
-Metric = Literal["meanReturn", "interquartileMeanReturn", "successRate"]
+Metric = Literal["meanReturn", "successRate"]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,79}$")]
 MAX_CELLS = 100_000
 
@@ -192,6 +192,8 @@ class SweepSummary(CamelModel):
     best: Annotated[tuple[BestCheckpoint, ...], Field(strict=False)] = ()
     regressions: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """A sentence for each task whose newly evaluated checkpoints are worse than the last best."""
+    regression_checks: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """A sentence for each task with a last best: worse, not seen to be worse (and what would have been), or why not."""
     gpu_seconds: float = 0.0
     """Wall time of the simulators times their GPUs, of what was evaluated this time; 0 on a CPU."""
     estimated_cost: float | None = None

@@ -16,7 +16,7 @@ from isaaclab_flows.tasks.job.checkpoints import iteration_of
 from isaaclab_flows.tasks.job.folder import JobFolder
 from isaaclab_flows.tasks.results.returns_plot import draw_returns
 from isaaclab_flows.tasks.results.tree import take
-from isaaclab_flows.tasks.statistics.intervals import summarise
+from isaaclab_flows.tasks.statistics.episodes import summarise
 
 PREVIEW_SUFFIX = ".previewFile.png"
 """Behind the whole name of a file, this makes VAMS show the picture as the file's preview."""

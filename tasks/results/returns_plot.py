@@ -10,7 +10,7 @@ import numpy as np
 
 from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.outcome import EvaluationSummary
-from isaaclab_flows.tasks.statistics.intervals import read_episodes
+from isaaclab_flows.tasks.statistics.episodes import read_episodes
 
 MOST_POINTS = 2_000
 

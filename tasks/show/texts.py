@@ -109,6 +109,7 @@ def results_table(outcome: Outcome) -> list[dict[str, Cell]]:
             "episodes": e.episodes,
             "mean return": _rounded(e.mean_return),
             "95 % interval": _span(e.mean_return_ci),
+            "worst tenth": _rounded(e.worst_tenth_return),
             "spread": _rounded(e.std_return),
             "mean length": _rounded(e.mean_length, 1),
             "success rate": _rounded(e.success_rate),

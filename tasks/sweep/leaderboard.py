@@ -1,35 +1,20 @@
-"""Ranks the checkpoints of a sweep, says which differences are significant, and notices a regression."""
+"""Ranks the checkpoints of a sweep and says which differences are significant."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Literal
-
-import numpy as np
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from isaaclab_flows.schemas.outcome import Interval
 from isaaclab_flows.schemas.sweep import Metric
-from isaaclab_flows.tasks.statistics.comparison import Comparison, compare, holm
-from isaaclab_flows.tasks.statistics.intervals import (
-    Values,
-    interquartile_mean,
-    interquartile_mean_interval,
-    mean_interval,
-    rate_interval,
-)
+from isaaclab_flows.tasks.statistics.comparison import Difference, Judgement, judge
+from isaaclab_flows.tasks.statistics.sample import Sample, Stratum, unit_labels
+from isaaclab_flows.tasks.statistics.statements import judgement_statement
 from isaaclab_flows.tasks.sweep.table import Row
 
-SIGNIFICANCE = 0.05
-MOST_COMPARED = 100
-MOST_NAMED = 5
-METRIC_WORDS: dict[Metric, str] = {
-    "meanReturn": "mean return",
-    "interquartileMeanReturn": "interquartile mean return",
-    "successRate": "success rate",
-}
+METRIC_WORDS: dict[Metric, str] = {"meanReturn": "mean return", "successRate": "success rate"}
 
 
 @dataclass(frozen=True)
@@ -37,10 +22,16 @@ class Entry:
     """One checkpoint on one task, over all seeds, environments and variations of the sweep.
 
     Args:
-        strata: The episodes' values of each evaluation (one array a seed, number of environments and variation).
+        score: The metric, on the episodes that did not choose the winner where there are enough of both.
+        interval: Its 95 % interval.
+        worst_tenth: Mean return of the worst tenth of those episodes; None for fewer than ten.
+        success: Their success rate; None where the task reports none.
+        episodes: How many there are in all.
         done: Evaluations with a result.
         cells: Evaluations that the sweep wants of it.
         reasons: Why the others have none, each reason once.
+        settings: What it was evaluated in, one a setting, with the episodes' length and number and the versions.
+        sample: All its episodes, by the metric; None without a score.
     """
 
     task: str
@@ -50,11 +41,14 @@ class Entry:
     iteration: int | None
     score: float | None
     interval: Interval | None
+    worst_tenth: float | None
+    success: float | None
     episodes: int
     done: int
     cells: int
     reasons: tuple[str, ...]
-    strata: tuple[tuple[float, ...], ...]
+    settings: tuple[str, ...]
+    sample: Sample | None
 
     @property
     def complete(self) -> bool:
@@ -70,22 +64,6 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """How an entry differs from the best of its task."""
-
-    entry: Entry
-    p_value: float
-    """Two-sided, of a permutation test, corrected for the number of comparisons (Holm)."""
-    interval: Interval | None
-    """Of the difference of the means; None where one of them has a single episode."""
-
-    @property
-    def significant(self) -> bool:
-        """Whether chance alone is an unlikely reason, at the 5 % level."""
-        return self.p_value < SIGNIFICANCE
-
-
-@dataclass(frozen=True)
 class Board:
     """One task's leaderboard: complete entries ranked, best first; the others after them."""
 
@@ -93,8 +71,8 @@ class Board:
     metric: Metric
     ranked: tuple[Entry, ...]
     incomplete: tuple[Entry, ...]
-    differences: tuple[Difference, ...]
-    """Of the first, to the entries that follow it in the ranking."""
+    judgement: Judgement
+    """Of the ranked entries, by their checkpoints' URIs."""
 
     @property
     def best(self) -> Entry | None:
@@ -102,23 +80,18 @@ class Board:
         return self.ranked[0] if self.ranked else None
 
     @property
+    def differences(self) -> Mapping[str, Difference]:
+        """Of the first, from each of those that follow it in the ranking, by their checkpoints' URIs."""
+        return {difference.other: difference for difference in self.judgement.differences}
+
+    @property
     def statement(self) -> str:
-        """One or two sentences: which differences from the best are significant."""
+        """Which differences from the best are significant, and what could not have been seen."""
         if self.best is None:
             return "No checkpoint has results for the whole sweep."
-        if not self.differences:
+        if len(self.ranked) < 2:
             return f"{self.best.label} is the only checkpoint with results for the whole sweep."
-        worse = [d for d in self.differences if d.significant]
-        even = [d.entry.label for d in self.differences if not d.significant]
-        test = f"permutation tests, Holm's correction, {SIGNIFICANCE:.0%} level"
-        others = f"{len(self.differences)} others" if len(self.differences) > 1 else "the other"
-        said = f"{self.best.label} differs significantly from {len(worse)} of {others} ({test})."
-        if len(self.differences) < len(self.ranked) - 1:
-            said += f" Only the {MOST_COMPARED} next best were compared."
-        if even:
-            names = ", ".join(even[:MOST_NAMED]) + (" …" if len(even) > MOST_NAMED else "")
-            said += f" No significant difference from: {names}."
-        return said
+        return judgement_statement(self.judgement, names={e.checkpoint: e.label for e in self.ranked})
 
 
 def boards(rows: Iterable[Row], metric: Metric) -> list[Board]:
@@ -131,112 +104,108 @@ def boards(rows: Iterable[Row], metric: Metric) -> list[Board]:
     by_task: dict[str, dict[str, list[Row]]] = defaultdict(lambda: defaultdict(list))
     for row in rows:
         by_task[row.task][row.checkpoint_digest].append(row)
-    made = []
-    for task, of_task in sorted(by_task.items()):
-        entries = [_entry(of_checkpoint, metric) for of_checkpoint in of_task.values()]
-        ranked = sorted(
-            (e for e in entries if e.complete), key=lambda e: (-(e.score or 0.0), -(e.iteration or 0), e.checkpoint)
-        )
-        incomplete = sorted((e for e in entries if not e.complete), key=lambda e: (-e.done, e.checkpoint))
-        made.append(Board(task, metric, tuple(ranked), tuple(incomplete), _differences(ranked)))
-    return made
+    return [board_of(task, of_task.values(), metric) for task, of_task in sorted(by_task.items())]
+
+
+def board_of(task: str, checkpoints: Iterable[Sequence[Row]], metric: Metric) -> Board:
+    """Rank one task's checkpoints, each given by its evaluations."""
+    rows_of = {}
+    entries = []
+    for rows in checkpoints:
+        entry = _entry(rows, metric)
+        entries.append(entry)
+        rows_of[entry.checkpoint] = rows
+    complete = {entry.checkpoint: entry for entry in _later_first(entries) if entry.complete}
+    judgement = judge({uri: entry.sample for uri, entry in complete.items() if entry.sample is not None})
+    ranked = tuple(_reported(complete[uri], rows_of[uri], judgement, metric) for uri in judgement.order)
+    incomplete = sorted((e for e in entries if not e.complete), key=lambda e: (-e.done, e.checkpoint))
+    return Board(task, metric, ranked, tuple(incomplete), judgement)
+
+
+def _later_first(entries: Iterable[Entry]) -> list[Entry]:
+    return sorted(entries, key=lambda e: (-(e.iteration or 0), e.checkpoint))
+
+
+def _reported(entry: Entry, rows: Sequence[Row], judgement: Judgement, metric: Metric) -> Entry:
+    """Return an entry with the scores of the episodes that did not choose the winner."""
+    if not judgement.apart:
+        return entry
+    returns, successes = (_other_half(sample_of(rows, m)) for m in ("meanReturn", "successRate"))
+    sample = judgement.reported[entry.checkpoint]
+    return replace(
+        entry,
+        score=sample.mean,
+        interval=_interval(sample, metric),
+        worst_tenth=returns.worst_tenth if returns else None,
+        success=successes.mean if successes else None,
+    )
+
+
+def _other_half(sample: Sample | None) -> Sample | None:
+    return sample.parts[1] if sample is not None and sample.parts is not None else None
 
 
 def _entry(rows: Sequence[Row], metric: Metric) -> Entry:
     first = rows[0]
-    # Always in one order, so that two checkpoints' episodes can be compared in pairs.
-    rows = sorted(rows, key=lambda row: (row.variation, row.num_envs, row.seed))
     good = [row for row in rows if not row.error_kind]
-    strata = tuple(_values(row, metric) for row in good)
-    score, interval = None, None
-    if strata and all(strata):
-        arrays = [np.asarray(values, dtype=np.float64) for values in strata]
-        score, interval = _scored(np.concatenate(arrays), arrays, metric)
+    samples: dict[Metric, Sample | None] = {m: sample_of(good, m) for m in METRIC_WORDS}
+    sample, returns, successes = samples[metric], samples["meanReturn"], samples["successRate"]
     return Entry(
         task=first.task,
         checkpoint=first.checkpoint,
         digest=first.checkpoint_digest,
         run=first.run,
         iteration=next((row.iteration for row in rows if row.iteration is not None), None),
-        score=score,
-        interval=interval,
-        episodes=sum(len(values) for values in strata),
+        score=sample.mean if sample else None,
+        interval=_interval(sample, metric) if sample else None,
+        worst_tenth=returns.worst_tenth if returns else None,
+        success=successes.mean if successes else None,
+        episodes=sample.episodes if sample else 0,
         done=len(good),
         cells=len(rows),
         reasons=tuple(dict.fromkeys(row.error for row in rows if row.error)),
-        strata=strata,
+        settings=tuple(sorted({setting_of(row) for row in rows})),
+        sample=sample,
     )
 
 
-def _values(row: Row, metric: Metric) -> tuple[float, ...]:
-    values = row.successes if metric == "successRate" else row.returns
-    return values if all(math.isfinite(value) for value in values) else ()
+def setting_of(row: Row) -> str:
+    """Return everything but the seed that decides what an evaluation measures."""
+    return (
+        f"{row.hydra_overrides or 'as it is'}, {row.num_envs} environments, {row.num_episodes} rounds of"
+        f" {row.steps_per_episode} steps, {row.versions}"
+    )
 
 
-def _scored(values: Values, strata: Sequence[Values], metric: Metric) -> tuple[float, Interval | None]:
-    """Return the metric over all episodes, and its 95 % interval."""
-    match metric:
-        case "meanReturn":
-            return float(values.mean()), mean_interval(values)
-        case "interquartileMeanReturn":
-            return interquartile_mean(values), interquartile_mean_interval(strata)
-        case "successRate":
-            return float(values.mean()), rate_interval(values)
-
-
-def _differences(ranked: Sequence[Entry]) -> tuple[Difference, ...]:
-    if len(ranked) < 2:
-        return ()
-    best, *others = ranked
-    compared = [compare_entries(best, other) for other in others[:MOST_COMPARED]]
-    corrected = holm([c.p_value for c in compared])
-    told = [
-        Difference(entry, p, comparison.difference_ci)
-        for entry, p, comparison in zip(others, corrected, compared, strict=False)
-    ]
-    return tuple(told)
-
-
-def compare_entries(one: Entry, other: Entry) -> Comparison:
-    """Compare two entries' episodes, in pairs where both were evaluated in the same settings."""
-    sizes = [[len(stratum) for stratum in entry.strata] for entry in (one, other)]
-    first, second = ([value for stratum in entry.strata for value in stratum] for entry in (one, other))
-    return compare(first, second, paired=sizes[0] == sizes[1])
-
-
-@dataclass(frozen=True)
-class Regression:
-    """The best of a sweep against the best before it."""
-
-    before: Entry
-    now: Entry
-    p_value: float
-    verdict: Literal["worse", "not worse"]
-
-    @property
-    def sentence(self) -> str:
-        """What became worse, by how much."""
-        assert self.now.score is not None
-        assert self.before.score is not None
-        return (
-            f"{self.now.task}: {self.now.label} scores {self.now.score:,.3g}, below the last best, {self.before.label},"
-            f" with {self.before.score:,.3g} (p = {self.p_value:.2g})."
-        )
-
-
-def compare_with_last_best(before: Entry, now: Entry, *, tolerance: float) -> Regression | None:
-    """Compare the best of what a sweep newly evaluated with the best before it.
-
-    Worse is what lies below by more than the tolerance and hardly by chance.
+def sample_of(rows: Iterable[Row], metric: Metric) -> Sample | None:
+    """Return the episodes of one checkpoint's evaluations, by a metric; seeds are drawn, the other settings chosen.
 
     Returns:
-        The comparison, or None when one of the two has no score.
+        None where an evaluation has no episodes or values that are not numbers.
     """
-    if before.score is None or now.score is None:
-        return None
-    p_value = compare_entries(before, now).p_value
-    worse = now.score < before.score - tolerance and p_value < SIGNIFICANCE
-    return Regression(before, now, p_value, "worse" if worse else "not worse")
+    strata: dict[str, tuple[list[float], list[str]]] = defaultdict(lambda: ([], []))
+    # Always in one order, so that two checkpoints' episodes can be compared in pairs.
+    for row in sorted(rows, key=lambda row: (row.hydra_overrides, row.num_envs, row.seed)):
+        values = row.successes if metric == "successRate" else row.returns
+        if not values or not all(math.isfinite(value) for value in values):
+            return None
+        held, labels = strata[f"{row.hydra_overrides} {row.num_envs}"]
+        held += values
+        labels += _labels(row, len(values))
+    return Sample(tuple(Stratum.of(name, *held) for name, held in strata.items())) if strata else None
+
+
+def _labels(row: Row, count: int) -> list[str]:
+    if count % row.num_envs:
+        # Some episodes are missing (no success was reported of them): which ones is not known.
+        return unit_labels(row.seed, [0] * count, range(1, count + 1))
+    # The table is in the order of rounds, then environments.
+    places = range(count)
+    return unit_labels(row.seed, [n % row.num_envs for n in places], [n // row.num_envs + 1 for n in places])
+
+
+def _interval(sample: Sample, metric: Metric) -> Interval | None:
+    return sample.rate_interval if metric == "successRate" else sample.mean_interval
 
 
 def markdown(made: Sequence[Board], *, name: str, most: int = 50) -> str:
@@ -251,15 +220,17 @@ def markdown(made: Sequence[Board], *, name: str, most: int = 50) -> str:
     for board in made:
         lines += [f"## {board.task}", "", board.statement, ""]
         words = METRIC_WORDS[board.metric]
-        lines += [f"| rank | checkpoint | iteration | {words} | 95 % interval | episodes | vs best |"]
-        lines += ["| ---: | --- | ---: | ---: | --- | ---: | --- |"]
-        told = {id(d.entry): d for d in board.differences}
+        lines += [
+            f"| rank | checkpoint | iteration | {words} | 95 % interval | worst tenth | success | episodes | vs best |"
+        ]
+        lines += ["| ---: | --- | ---: | ---: | --- | ---: | ---: | ---: | --- |"]
+        told = board.differences
         for rank, entry in enumerate(board.ranked[:most], 1):
-            difference = told.get(id(entry))
-            verdict = _verdict(difference) if difference else "best" if rank == 1 else "not compared"
+            verdict = _verdict(told[entry.checkpoint]) if entry.checkpoint in told else "best"
+            success = "–" if entry.success is None else f"{entry.success:.0%}"
             lines.append(
                 f"| {rank} | `{entry.label}` | {_number(entry.iteration)} | {_number(entry.score)} |"
-                f" {_span(entry.interval)} | {entry.episodes} | {verdict} |"
+                f" {_span(entry.interval)} | {_number(entry.worst_tenth)} | {success} | {entry.episodes} | {verdict} |"
             )
         if len(board.ranked) > most:
             lines.append(f"\n… and {len(board.ranked) - most} more, in leaderboard.csv.")
@@ -292,7 +263,7 @@ def table(made: Sequence[Board]) -> list[dict[str, str | int | float | None]]:
     """Return all boards as one table: a row a checkpoint and task."""
     rows: list[dict[str, str | int | float | None]] = []
     for board in made:
-        p_values = {id(d.entry): d.p_value for d in board.differences}
+        told = board.differences
         for rank, entry in enumerate((*board.ranked, *board.incomplete), 1):
             rows.append(
                 {
@@ -300,13 +271,27 @@ def table(made: Sequence[Board]) -> list[dict[str, str | int | float | None]]:
                     "task": entry.task,
                     "checkpoint": entry.label,
                     "iteration": entry.iteration,
-                    METRIC_WORDS[board.metric].replace(" ", "_"): entry.score,
+                    "metric": METRIC_WORDS[board.metric],
+                    "score": entry.score,
                     "low": entry.interval.low if entry.interval else None,
                     "high": entry.interval.high if entry.interval else None,
                     "episodes": entry.episodes,
-                    "p_value": p_values.get(id(entry)),
+                    "worst_tenth_return": entry.worst_tenth,
+                    "success_rate": entry.success,
+                    **_columns(told.get(entry.checkpoint)),
                     "reason": "; ".join(entry.reasons),
                     "uri": entry.checkpoint,
                 }
             )
     return rows
+
+
+def _columns(found: Difference | None) -> dict[str, float | None]:
+    interval = found.interval if found else None
+    return {
+        "best_is_better_by": found.difference if found else None,
+        "by_at_least": interval.low if interval else None,
+        "by_at_most": interval.high if interval else None,
+        "p_value": found.p_value if found else None,
+        "smallest_detectable": found.detectable if found else None,
+    }

@@ -167,7 +167,7 @@ def plan(
             where="sweepConfig.checkpoints",
             remedy=f"Looked at: {', '.join(config.sweep_config.checkpoints)}. Checkpoints end in .pt or .pth.",
         )
-    settings = _settings(config)
+    settings = settings_of(config)
     unique = {candidate.digest: candidate for candidate in reversed(candidates)}
     cells_in_all = len(settings) * len(unique)
     if cells_in_all > MAX_CELLS:
@@ -185,7 +185,8 @@ def plan(
     return SweepPlan(cells=cells, groups=tuple(_groups(new, config.sweep_config.checkpoints_per_job)))
 
 
-def _settings(config: SweepConfig) -> list[Setting]:
+def settings_of(config: SweepConfig) -> list[Setting]:
+    """Return the product of tasks, numbers of environments, variations and seeds."""
     sweep = config.sweep_config
     variations = sweep.variations or (Variation(name="default"),)
     return [

@@ -12,11 +12,9 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict
 from pathlib import Path, PurePosixPath
 
 from isaaclab_flows.schemas.errors import InputMissingError
-from isaaclab_flows.schemas.outcome import Interval
 from isaaclab_flows.schemas.request import JobId
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.sweep import SweepConfig
@@ -27,9 +25,10 @@ from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import Storage, is_s3, join_uri, sha256_of, split_s3, split_uri
 from isaaclab_flows.tasks.storage.folder import FolderStorage
 from isaaclab_flows.tasks.storage.s3 import s3_client
-from isaaclab_flows.tasks.sweep.leaderboard import Board, Entry
+from isaaclab_flows.tasks.sweep.leaderboard import Board
 from isaaclab_flows.tasks.sweep.outputs import picture_of
 from isaaclab_flows.tasks.sweep.plan import Candidate, choose_checkpoints, fixed_part, has_glob
+from isaaclab_flows.tasks.sweep.regression import LastBest
 from isaaclab_flows.tasks.sweep.table import Row, from_parquet, put_together, to_csv, to_parquet
 
 PARTS = "parts"
@@ -184,21 +183,18 @@ class SweepStore:
         self._storage.write(name, png)
         return join_uri(self.uri, name)
 
-    def last_best(self, task: str) -> Entry | None:
+    def last_best(self, task: str) -> LastBest | None:
         """Return the best checkpoint that an earlier sweep kept for a task, or None."""
         try:
             note = json.loads(self._storage.read(f"best/{task}/why.json"))
         except InputMissingError:
             return None
-        entry = note["entry"]
-        interval = entry.pop("interval")
-        return Entry(
-            **entry
-            | {
-                "interval": Interval(**interval) if interval else None,
-                "reasons": tuple(entry["reasons"]),
-                "strata": tuple(tuple(values) for values in entry["strata"]),
-            }
+        return LastBest(
+            label=PurePosixPath(note["checkpoint"]).name,
+            kept_as=join_uri(self.uri, note["kept_as"]),
+            digest=note.get("digest") or note["entry"]["digest"],
+            metric=note["metric"],
+            settings=tuple(note.get("settings", ())),
         )
 
     def keep_best(self, board: Board, *, scratch: Path, at: float) -> str | None:
@@ -231,7 +227,13 @@ class SweepStore:
             "why": board.statement,
             "metric": board.metric,
             "decided_at": at,
-            "entry": {**asdict(best), "interval": best.interval.model_dump() if best.interval else None},
+            "digest": best.digest,
+            "settings": best.settings,
+            "score": best.score,
+            "interval": best.interval.model_dump() if best.interval else None,
+            "worst_tenth_return": best.worst_tenth,
+            "success_rate": best.success,
+            "episodes": best.episodes,
         }
         self._storage.write(f"best/{board.task}/why.json", json.dumps(note, indent=2).encode())
         return join_uri(self.uri, kept)

@@ -54,9 +54,7 @@ class Row:
     std_return: float | None
     mean_return_low: float | None
     mean_return_high: float | None
-    interquartile_mean_return: float | None
-    interquartile_mean_return_low: float | None
-    interquartile_mean_return_high: float | None
+    worst_tenth_return: float | None
     mean_length: float | None
     success_rate: float | None
     success_rate_low: float | None
@@ -135,11 +133,7 @@ def _row(
     else:
         reason = (error.kind, error.sentence) if error else ("", "")
     found = summary or EvaluationSummary(checkpoint=candidate.uri)
-    mean_ci, iqm_ci, success_ci = (
-        found.mean_return_ci,
-        found.interquartile_mean_return_ci,
-        found.success_rate_ci,
-    )
+    mean_ci, success_ci = found.mean_return_ci, found.success_rate_ci
     return Row(
         key=cell.key,
         checkpoint=candidate.uri,
@@ -159,9 +153,7 @@ def _row(
         std_return=found.std_return,
         mean_return_low=mean_ci.low if mean_ci else None,
         mean_return_high=mean_ci.high if mean_ci else None,
-        interquartile_mean_return=found.interquartile_mean_return,
-        interquartile_mean_return_low=iqm_ci.low if iqm_ci else None,
-        interquartile_mean_return_high=iqm_ci.high if iqm_ci else None,
+        worst_tenth_return=found.worst_tenth_return,
         mean_length=found.mean_length,
         success_rate=found.success_rate,
         success_rate_low=success_ci.low if success_ci else None,

@@ -85,7 +85,12 @@ def test_the_best_is_kept_with_the_reason_and_the_next_sweep_reads_it(tmp_path: 
     kept = store.keep_best(board, scratch=tmp_path, at=5.0)
     assert kept is not None
     assert Path(kept).read_text() == "the best"
-    assert store.last_best(board.task) == board.best
+    last, entry = store.last_best(board.task), board.best
+    assert last is not None
+    assert entry is not None
+    assert (last.kept_as, last.digest, last.metric) == (kept, "d7", "meanReturn")
+    assert last.settings == entry.settings
+    assert last.label == "model_7.pt"
     assert "differs significantly" in (tmp_path / f"results/best/{board.task}/why.json").read_text()
 
 

@@ -1,31 +1,11 @@
 import csv
-import math
 from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from isaaclab_flows.schemas.errors import CheckpointError, ErrorRecord, OutputsMissingError
 from isaaclab_flows.schemas.simulator import CheckpointEvaluation
-from isaaclab_flows.tasks.statistics import intervals as statistics
-from isaaclab_flows.tasks.statistics.intervals import (
-    interquartile_mean,
-    interquartile_mean_interval,
-    mean_interval,
-    rate_interval,
-    read_episodes,
-    summarise,
-)
-
-finite = st.floats(min_value=-1e6, max_value=1e6, allow_nan=False)
-samples = st.lists(finite, min_size=2, max_size=40).map(np.array)
-
-
-@pytest.fixture(autouse=True)
-def few_resamples(monkeypatch):
-    monkeypatch.setattr(statistics, "RESAMPLES", 200)
+from isaaclab_flows.tasks.statistics.episodes import read_episodes, summarise
 
 
 def write(path: Path, rows: list[dict]) -> Path:
@@ -63,14 +43,16 @@ def test_a_summary_says_what_the_episodes_say(tmp_path):
     assert (summary.steps_per_second, summary.video_frames, summary.checkpoint_iteration) == (300.0, 7, 9)
     assert summary.mean_return_ci.low <= 3.0 <= summary.mean_return_ci.high
     assert summary.error is None
+    assert summary.unseen_rate == pytest.approx(1 - 0.05 ** (1 / 3))
+    assert summary.smallest_difference > 0
 
 
 def test_one_episode_has_a_mean_and_no_interval(tmp_path):
     summary = summarise(evaluation(write(tmp_path / "e.csv", [row("2.5")])))
-    assert summary.mean_return == summary.interquartile_mean_return == 2.5
+    assert summary.mean_return == 2.5
     assert summary.std_return is None
     assert summary.mean_return_ci is None
-    assert summary.interquartile_mean_return_ci is None
+    assert summary.worst_tenth_return is None
     assert summary.success_rate is None
     assert summary.success_rate_ci is None
 
@@ -84,7 +66,6 @@ def test_returns_that_never_vary_have_an_interval_of_no_width(tmp_path):
 def test_a_return_that_is_no_number_leaves_no_mean_and_says_so(tmp_path):
     summary = summarise(evaluation(write(tmp_path / "e.csv", [row("nan"), row("4.0", environment=1)])))
     assert summary.mean_return is None
-    assert summary.interquartile_mean_return is None
     assert summary.episodes == 2
     assert "1 of 2 episodes" in summary.error.what
 
@@ -110,53 +91,24 @@ def test_missing_episodes_are_refused(tmp_path):
         read_episodes(tmp_path / "none.csv")
 
 
-@settings(max_examples=10, deadline=None)
-@given(samples)
-def test_an_interval_lies_within_the_values_and_is_the_same_every_time(values):
-    for interval in (mean_interval(values), interquartile_mean_interval([values])):
-        slack = 1e-9 * max(1.0, np.abs(values).max())
-        assert values.min() - slack <= interval.low <= interval.high <= values.max() + slack
-    assert mean_interval(values) == mean_interval(values)
+def test_rounds_of_one_environment_are_one_unit_because_it_may_have_been_drawn_once(tmp_path):
+    slippery = [0.0, 10.0, 2.0, 8.0]
+    rows = [
+        row(str(level + noise), environment=place, number=number)
+        for number, noise in ((1, -0.1), (2, 0.0), (3, 0.1))
+        for place, level in enumerate(slippery)
+    ]
+    summary = summarise(evaluation(write(tmp_path / "e.csv", rows)))
+    (alone,) = [summarise(evaluation(write(tmp_path / "one.csv", rows[4:8])))]
+    assert summary.mean_return_ci.low == pytest.approx(alone.mean_return_ci.low)
+    assert summary.unseen_rate == alone.unseen_rate
 
 
-@given(samples)
-def test_the_interquartile_mean_lies_within_the_values_and_ignores_one_outlier_of_many(values):
-    slack = 1e-9 * max(1.0, np.abs(values).max())
-    assert values.min() - slack <= interquartile_mean(values) <= values.max() + slack
-    assert interquartile_mean(np.array([*[1.0] * 7, 1e9])) == 1.0
+def test_rounds_are_the_units_where_there_is_one_environment(tmp_path):
+    rows = [row(str(value), environment=0, number=n) for n, value in enumerate((1.0, 2.0, 3.0, 4.0), 1)]
+    assert summarise(evaluation(write(tmp_path / "e.csv", rows))).mean_return_ci is not None
 
 
-@given(st.integers(min_value=0, max_value=500), st.integers(min_value=1, max_value=500))
-def test_a_rates_interval_holds_the_rate_and_stays_between_zero_and_one(good, count):
-    values = np.array([1.0] * min(good, count) + [0.0] * max(0, count - good))
-    interval = rate_interval(values)
-    assert 0.0 <= interval.low <= values.mean() <= interval.high <= 1.0
-    assert interval.low < interval.high
-
-
-def test_a_perfect_rate_of_few_episodes_is_not_certain():
-    interval = rate_interval(np.ones(10))
-    assert interval.high == 1.0
-    assert interval.low == pytest.approx(0.7225, abs=1e-3)
-
-
-def test_the_mean_interval_covers_the_truth_about_as_often_as_it_says():
-    rng = np.random.default_rng(1)
-    intervals = [mean_interval(rng.normal(size=30)) for _ in range(60)]
-    covered = sum(interval.low <= 0 <= interval.high for interval in intervals)
-    assert covered >= 50
-
-
-def test_strata_are_resampled_each_among_themselves():
-    low, high = np.zeros(10), np.full(10, 100.0)
-    together = interquartile_mean_interval([np.concatenate([low, high])])
-    apart = interquartile_mean_interval([low, high])
-    assert (apart.low, apart.high) == (50.0, 50.0)
-    assert together.high - together.low > 10
-
-
-def test_an_interval_is_none_where_nothing_can_be_said():
-    assert mean_interval(np.array([1.0])) is None
-    assert mean_interval(np.array([1.0, math.nan])) is None
-    assert interquartile_mean_interval([]) is None
-    assert interquartile_mean_interval([np.array([1.0]), np.array([1.0, 2.0])]) is None
+def test_ten_episodes_have_a_worst_tenth(tmp_path):
+    rows = [row(str(float(n)), environment=n) for n in range(20)]
+    assert summarise(evaluation(write(tmp_path / "e.csv", rows))).worst_tenth_return == 0.5
