@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shlex
-import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isaaclab_flows.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, console, say, show_error
+from isaaclab_flows.cli.interrupts import interruptible
 from isaaclab_flows.cli.overrides import parse_overrides
 from isaaclab_flows.flows.here import prepare_prefect, run_here
 from isaaclab_flows.schemas.errors import ConfigError, FlowsError
@@ -126,10 +126,8 @@ def _perform(request: Request, options: RunOptions) -> Outcome | int:
     _announce(job)
     from isaaclab_flows.cli.progress import watch
 
-    # Whoever ends this program means the job: a signal is a Ctrl-C.
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        with watch(job, verbose=options.verbose):
+        with interruptible(), watch(job, verbose=options.verbose):
             return run_here(request, job, tags=options.tags)
     except FlowsError as error:
         show_error(error)
@@ -139,8 +137,6 @@ def _perform(request: Request, options: RunOptions) -> Outcome | int:
         console().print("Stopped.", style="bold yellow")
         _say_how_to_go_on(job, options)
         return EXIT_INTERRUPTED
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _announce(job: Job) -> None:

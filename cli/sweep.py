@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from isaaclab_flows.cli.console import EXIT_FAILED, EXIT_INTERRUPTED, console, say, show_error
+from isaaclab_flows.cli.interrupts import interruptible
 from isaaclab_flows.schemas.errors import FlowsError
 
 if TYPE_CHECKING:
@@ -30,12 +31,15 @@ def run_sweep(config: Path, *, asset_root: Path | None, output: str | None, devi
     uri = absolute_uri(config)
     checked, asset = read_sweep(uri, absolute_uri(asset_root) if asset_root else None)
     console().print(f"[bold]{checked.name}[/bold]  sweep of {', '.join(checked.sweep_config.tasks)}")
+    from isaaclab_flows.flows.prefect_server import start_own_server
     from isaaclab_flows.flows.evaluation_sweep import evaluation_sweep
     from isaaclab_flows.schemas.forms import Places
 
     places = Places(asset_uri=asset, output_uri=output)
     try:
-        summary = evaluation_sweep(config_uri=uri, places=places, device=device)
+        with interruptible():
+            start_own_server()
+            summary = evaluation_sweep(config_uri=uri, places=places, device=device)
     except FlowsError as error:
         show_error(error)
         return EXIT_FAILED

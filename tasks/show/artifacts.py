@@ -1,6 +1,6 @@
 """What a run shows in the Prefect UI while it works: progress, a summary, the learning curve, results and links.
 
-An artifact that cannot be written is no reason to end a training: faults are logged once and the work goes on.
+An artifact that cannot be written is no reason to end a training, or to wait: see tasks/show/artifact_writer.py.
 """
 
 from __future__ import annotations
@@ -13,17 +13,16 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
 from uuid import UUID
 
 from isaaclab_flows.schemas.errors import CancelledError
 from isaaclab_flows.schemas.job import FLOW_RUN_LABEL, Job
 from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.simulator import EvaluationEvent, IterationEvent, SimulatorEvent, StageEvent
+from isaaclab_flows.tasks.show.artifact_writer import ArtifactWriter
 from isaaclab_flows.tasks.show.progress import STAGE_WORDS, seconds_left
 from isaaclab_flows.tasks.show.texts import progress_text, results_table, summary_markdown, web_address
 
-Kind = Literal["progress", "markdown", "image", "table"]
 EVERY_SECONDS = 5.0
 CURVE_EVERY_SECONDS = 20.0
 LOOK_EVERY_SECONDS = 15.0
@@ -69,12 +68,13 @@ class RunArtifacts:
         """
         if self._clock() - self._looked >= LOOK_EVERY_SECONDS:
             self._looked = self._clock()
-            if self._artifacts.deleted():
-                raise CancelledError(
-                    "The flow run was deleted while it ran",
-                    where=self._job.title,
-                    remedy="Run the job again under its id: it goes on from its last checkpoint.",
-                )
+            self._artifacts.look()
+        if self._artifacts.gone:
+            raise CancelledError(
+                "The flow run was deleted while it ran",
+                where=self._job.title,
+                remedy="Run the job again under its id: it goes on from its last checkpoint.",
+            )
         if isinstance(event, StageEvent):
             self._stage = STAGE_WORDS[event.stage]
         elif isinstance(event, IterationEvent):
@@ -103,6 +103,7 @@ class RunArtifacts:
         """
         self._stage = {"succeeded": "Done", "failed": "Failed", "cancelled": "Cancelled"}[outcome.status]
         done = outcome.status == "succeeded"
+        self._artifacts.retry()
         self._artifacts.put("progress", "progress", 100.0 if done else self._percent(), "Done" if done else self._stage)
         self._artifacts.put("summary", "markdown", self._summary(outcome), "How it ended")
         rows = results_table(outcome)
@@ -114,6 +115,7 @@ class RunArtifacts:
         preview = next(iter(sorted((out / "videos").glob("*.png"))), None)
         if preview is not None and preview.stat().st_size <= MOST_PREVIEW_BYTES:
             self._artifacts.put("video-preview", "image", data_uri(preview.read_bytes()), "A still of the video")
+        self._artifacts.flush()
 
     def _write(self) -> None:
         text = progress_text(self._last) or self._stage
@@ -153,94 +155,6 @@ class RunArtifacts:
         self._artifacts.put("learning-curve", "image", data_uri(picture.getvalue()), "Reward over iterations")
 
 
-class ArtifactWriter:
-    """Artifacts of the current flow run (and the one above it) under one prefix, each written anew or updated.
-
-    Args:
-        prefix: Ends the artifacts' keys, so that jobs do not share them; `[a-z0-9-]`.
-        logger: Where a fault is told.
-        above: The run that somebody started and that this one works for.
-        shown_above: Whether that run shows the artifacts too.
-    """
-
-    def __init__(
-        self,
-        prefix: str,
-        logger: logging.Logger | logging.LoggerAdapter[logging.Logger],
-        *,
-        above: UUID | None = None,
-        shown_above: bool = False,
-    ) -> None:
-        self._prefix = "".join(c for c in prefix.lower() if c.isalnum() or c == "-")
-        self._logger = logger
-        self._above = above
-        self._shown_above = shown_above and above is not None
-        self._written: dict[tuple[str, UUID], UUID] = {}
-        self._faulty = False
-
-    def put(self, name: str, kind: Kind, data: Any, description: str) -> None:
-        """Write or update an artifact; faults are logged once and otherwise passed over.
-
-        Args:
-            name: Begins the key, `[a-z0-9-]`.
-            kind: Prefect's artifact type.
-            data: A percentage, markdown, an image's address, or a table's rows as JSON.
-            description: One line above it.
-        """
-        from prefect.client.orchestration import get_client
-        from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
-
-        runs = self._runs()
-        if not runs:
-            return
-        try:
-            with get_client(sync_client=True) as client:
-                for run in runs:
-                    held = self._written.get((name, run))
-                    if held is not None:
-                        client.update_artifact(held, ArtifactUpdate(data=data, description=description))
-                        continue
-                    artifact = ArtifactCreate(
-                        key=f"{name}-{self._prefix}", type=kind, data=data, description=description, flow_run_id=run
-                    )
-                    self._written[name, run] = client.create_artifact(artifact).id
-        except Exception as error:
-            if not self._faulty:
-                self._faulty = True
-                self._logger.warning("What the UI shows of this run is behind: %s: %s", type(error).__name__, error)
-
-    def deleted(self) -> bool:
-        """Say whether one of the runs is gone from the server; a server that does not answer says nothing."""
-        from prefect.client.orchestration import get_client
-        from prefect.exceptions import ObjectNotFound
-
-        own = self._own()
-        if not own:
-            return False
-        try:
-            with get_client(sync_client=True) as client:
-                for run in {*own, *([self._above] if self._above else [])}:
-                    client.read_flow_run(run)
-        except ObjectNotFound:
-            return True
-        except Exception as error:
-            self._logger.debug("The run could not be looked up: %s", error)
-        return False
-
-    def _own(self) -> list[UUID]:
-        """Return the run that this is called in; outside of any there is nothing to show and nobody to ask."""
-        from prefect.context import FlowRunContext
-
-        context = FlowRunContext.get()
-        return [] if context is None or context.flow_run is None else [context.flow_run.id]
-
-    def _runs(self) -> list[UUID]:
-        runs = self._own()
-        if runs and self._shown_above and self._above is not None and self._above not in runs:
-            runs.append(self._above)
-        return runs
-
-
 def run_above(job: Job) -> UUID | None:
     """Return the flow run that somebody started for a job, where that is known."""
     label = job.labels.get(FLOW_RUN_LABEL)
@@ -251,6 +165,7 @@ def show_outputs(job: Job, outcome: Outcome, logger: logging.Logger | logging.Lo
     """Link the published outputs: a folder of the studio, or the S3 console."""
     artifacts = ArtifactWriter(job.job_id[:8].lower(), logger, above=run_above(job), shown_above=job.source != "sweep")
     artifacts.put("outputs", "markdown", links_markdown(outcome), "Where the outputs are")
+    artifacts.flush()
 
 
 def links_markdown(outcome: Outcome) -> str:

@@ -7,7 +7,8 @@ import logging
 from collections.abc import Sequence
 
 from isaaclab_flows.schemas.sweep import SweepConfig
-from isaaclab_flows.tasks.show.artifacts import ArtifactWriter, data_uri
+from isaaclab_flows.tasks.show.artifact_writer import ArtifactWriter
+from isaaclab_flows.tasks.show.artifacts import data_uri
 from isaaclab_flows.tasks.sweep.groups import Evaluated
 from isaaclab_flows.tasks.sweep.leaderboard import Board, markdown, table
 from isaaclab_flows.tasks.sweep.plan import SweepPlan
@@ -63,6 +64,7 @@ class SweepReport:
                 name = f"iterations-{board.task.lower()}"
                 self._artifacts.put(name, "image", data_uri(picture), f"{board.task} over training iterations")
         self._artifacts.put("sweep-progress", "progress", 100.0, "Done")
+        self._artifacts.flush()
 
     def emit_regression(self, sentence: str, results_uri: str) -> None:
         """Emit the Prefect event that an automation can turn into a message."""

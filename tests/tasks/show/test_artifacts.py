@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 
@@ -16,7 +15,8 @@ from isaaclab_flows.schemas.job import Job, Price
 from isaaclab_flows.schemas.outcome import EvaluationSummary, Interval, Outcome, OutputFile, TrainingSummary
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.simulator import EvaluationEvent, IterationEvent, StageEvent
-from isaaclab_flows.tasks.show.artifacts import ArtifactWriter, RunArtifacts, links_markdown
+from isaaclab_flows.tasks.show.artifact_writer import ArtifactWriter
+from isaaclab_flows.tasks.show.artifacts import RunArtifacts, links_markdown
 from isaaclab_flows.tasks.show.texts import progress_text, results_table, summary_markdown, web_address
 
 
@@ -124,23 +124,18 @@ def test_artifacts_follow_the_events_every_few_seconds(monkeypatch: pytest.Monke
 
 def test_a_run_that_was_deleted_ends_its_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ArtifactWriter, "put", lambda *_: None)
-    gone = [False]
-    monkeypatch.setattr(ArtifactWriter, "deleted", lambda self: gone[0])
+    looks: list[float] = []
     now = [0.0]
+
+    def look(self: ArtifactWriter) -> None:
+        looks.append(now[0])
+        self.gone = now[0] > 20
+
+    monkeypatch.setattr(ArtifactWriter, "look", look)
     shown = RunArtifacts(job(), logging.getLogger(), clock=lambda: now[0])
-    shown(StageEvent(stage="training"))
-    gone[0], now[0] = True, 20.0
+    for now[0] in (0.0, 16.0, 17.0):
+        shown(StageEvent(stage="training"))
+    assert looks == [16.0]
+    now[0] = 32.0
     with pytest.raises(CancelledError, match="deleted"):
         shown(StageEvent(stage="training"))
-
-
-def test_a_server_that_does_not_answer_is_told_once_and_ends_nothing(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr("prefect.client.orchestration.get_client", lambda **_: 1 / 0)
-    monkeypatch.setattr(ArtifactWriter, "_own", lambda self: [UUID(int=1)])
-    artifacts = ArtifactWriter("abc", logging.getLogger("test"))
-    artifacts.put("progress", "progress", 1.0, "x")
-    artifacts.put("progress", "progress", 2.0, "x")
-    assert not artifacts.deleted()
-    assert caplog.text.count("behind") == 1
