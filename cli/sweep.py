@@ -31,8 +31,8 @@ def run_sweep(config: Path, *, asset_root: Path | None, output: str | None, devi
     uri = absolute_uri(config)
     checked, asset = read_sweep(uri, absolute_uri(asset_root) if asset_root else None)
     console().print(f"[bold]{checked.name}[/bold]  sweep of {', '.join(checked.sweep_config.tasks)}")
-    from isaaclab_flows.flows.prefect_server import start_own_server
     from isaaclab_flows.flows.evaluation_sweep import evaluation_sweep
+    from isaaclab_flows.flows.prefect_server import start_own_server
     from isaaclab_flows.schemas.forms import Places
 
     places = Places(asset_uri=asset, output_uri=output)

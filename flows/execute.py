@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+
 from prefect import flow, get_run_logger, runtime
 
 from isaaclab_flows.schemas.errors import FlowsError
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.simulator import SimulatorEvent, SimulatorResult
-from isaaclab_flows.tasks.job.folder import JobFolder, folder_of
+from isaaclab_flows.tasks.job.folder import folder_of
 from isaaclab_flows.tasks.job.hand_over import save_outcome, take_over
-from isaaclab_flows.tasks.job.lease import lease
+from isaaclab_flows.tasks.job.lease import Lease, lease
 from isaaclab_flows.tasks.results.conclude import conclude
 from isaaclab_flows.tasks.results.evaluation import require_one_evaluated
 from isaaclab_flows.tasks.results.publisher import Publisher
@@ -19,7 +23,7 @@ from isaaclab_flows.tasks.show.artifacts import RunArtifacts
 from isaaclab_flows.tasks.show.progress import ProgressLog
 from isaaclab_flows.tasks.simulator.attempts import run_attempts
 from isaaclab_flows.tasks.simulator.machine import require_simulator
-from isaaclab_flows.tasks.simulator.start import begun
+from isaaclab_flows.tasks.simulator.start import Early
 
 
 def _run_name() -> str:
@@ -41,25 +45,41 @@ def execute(job_uri: str) -> Outcome:
     Raises:
         FlowsError: The work failed; what was saved is in staging, with an outcome that says why.
     """
-    logger = get_run_logger()
+    return _carry_out(job_uri, None)
+
+
+def execution(early: Early | None) -> Callable[[str], Outcome]:
+    """Return `execute` for a program that already holds the job's folder, and whose simulator may already work."""
+    if early is None:
+        return execute
+
+    @flow(name=execute.name, flow_run_name=_run_name, description=execute.description)
+    def execute_early(job_uri: str) -> Outcome:
+        return _carry_out(job_uri, early)
+
+    return execute_early
+
+
+def _carry_out(job_uri: str, early: Early | None) -> Outcome:
     job = take_over(job_uri)
     folder = folder_of(job)
-    with lease(folder):
+    with nullcontext(early.held) if early is not None else lease(folder) as held:
         finished = folder.load_outcome()
         if finished is not None and finished.status == "succeeded" and not job.again:
-            logger.info("This job has already succeeded; its result is returned and nothing is run.")
+            get_run_logger().info("This job has already succeeded; its result is returned and nothing is run.")
             save_outcome(job, finished)
             return finished
         if job.again:
             folder.discard_work()
         folder.save(folder.job_file, job)
-        return _work(job, folder)
+        return _work(job, held, early)
 
 
-def _work(job: Job, folder: JobFolder) -> Outcome:
+def _work(job: Job, held: Lease, early: Early | None) -> Outcome:
     logger = get_run_logger()
     require_simulator()
-    started = begun(job)
+    folder = held.folder
+    started = early.at if early is not None else time.time()
     warnings = list(job.warnings)
 
     def warn(sentence: str) -> None:
@@ -69,7 +89,7 @@ def _work(job: Job, folder: JobFolder) -> Outcome:
     artifacts = RunArtifacts(job, logger)
     result: SimulatorResult | None = None
     failure: BaseException | None = None
-    with Publisher(job, folder, warn=warn) as publisher:
+    with Publisher(job, folder, warn=warn, require=held.require) as publisher:
         progress = ProgressLog(job, logger, on_finished_file=publisher.wake, warn=warn)
 
         def on_event(event: SimulatorEvent) -> None:
@@ -77,10 +97,11 @@ def _work(job: Job, folder: JobFolder) -> Outcome:
             artifacts(event)
 
         try:
-            result = run_attempts(job, folder, on_event=on_event, warn=warn)
+            result = run_attempts(job, held, early=early, on_event=on_event, warn=warn)
             require_one_evaluated(result)
         except BaseException as error:  # a stop from outside must save just as much
             failure = error
+    held.require()  # whoever lost the job writes nothing more
     outcome = conclude(job, folder, result=result, failure=failure, started=started, warnings=warnings)
     if failure is None and outcome.status == "succeeded":
         try:
@@ -89,6 +110,7 @@ def _work(job: Job, folder: JobFolder) -> Outcome:
             failure = error
             outcome = conclude(job, folder, result=result, failure=error, started=started, warnings=warnings)
     publisher.finish()
+    held.require()
     save_outcome(job, outcome)
     folder.save(folder.outcome_file, outcome)
     artifacts.finish(outcome, out=folder.out)

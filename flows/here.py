@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from isaaclab_flows.schemas.job import Job
     from isaaclab_flows.schemas.outcome import Outcome
     from isaaclab_flows.schemas.request import Request
+    from isaaclab_flows.tasks.simulator.start import Early
 
 
 def prepare_prefect(*, verbose: bool) -> None:
@@ -51,12 +52,12 @@ def run_here(request: Request, job: Job, *, tags: Sequence[str] = ()) -> Outcome
     document = str(folder_of(job).path / "request.json")
     labels = request.labels | {NAME_LABEL: job.config.name}
     write_request(request.model_copy(update={"labels": labels}), document)
-    with _simulator_started_early(job):
-        return _pipeline(document, tags)
+    with _simulator_started_early(job) as early:
+        return _pipeline(document, early, tags)
 
 
 @contextlib.contextmanager
-def _simulator_started_early(job: Job) -> Iterator[None]:
+def _simulator_started_early(job: Job) -> Iterator[Early | None]:
     """Let the simulator work while Prefect's server starts, where the work is done on this machine."""
     from isaaclab_flows.tasks.job.folder import folder_of
     from isaaclab_flows.tasks.simulator.machine import require_simulator
@@ -65,7 +66,7 @@ def _simulator_started_early(job: Job) -> Iterator[None]:
     finished = folder_of(job).load_outcome()
     done = finished is not None and finished.status == "succeeded" and not job.again
     if settings().execute_deployment is not None or done:
-        yield
+        yield None
         return
     require_simulator()
     folder = folder_of(job)
@@ -75,17 +76,19 @@ def _simulator_started_early(job: Job) -> Iterator[None]:
 
         keep_abandoned(job, folder, failure=failure, started=started, warnings=warnings)
 
-    with started_early(job, folder, abandoned=keep):
-        yield
+    with started_early(job, folder, abandoned=keep) as early:
+        yield early
 
 
-def _pipeline(document: str, tags: Sequence[str]) -> Outcome:
+def _pipeline(document: str, early: Early | None, tags: Sequence[str]) -> Outcome:
     from prefect import tags as tagged
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    from isaaclab_flows.flows.pipeline import pipeline
+    from isaaclab_flows.flows.pipeline import pipeline_with
+    from isaaclab_flows.flows.prefect_server import start_own_server
 
     # The end of a flow waits up to a second for its heartbeat, which nobody hears where the server is our own.
     lonely = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None} if PREFECT_API_URL.value() is None else {}
     with temporary_settings(lonely), tagged(*tags):
-        return pipeline(document)
+        start_own_server()
+        return pipeline_with(early)(document)

@@ -9,7 +9,7 @@ from prefect import runtime
 from prefect.exceptions import TerminationSignal
 
 from isaaclab_flows.flows.close import close
-from isaaclab_flows.flows.execute import execute
+from isaaclab_flows.flows.execute import execution
 from isaaclab_flows.flows.handle_error import handle_failure
 from isaaclab_flows.flows.open import open_job
 from isaaclab_flows.flows.remote import execute_remotely
@@ -21,6 +21,7 @@ from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.tasks.job.hand_over import job_uri
 from isaaclab_flows.tasks.prefect_runs import cancel, cancelled, find_run, is_cancelled
 from isaaclab_flows.tasks.request.vams import prepare
+from isaaclab_flows.tasks.simulator.start import Early
 from isaaclab_flows.tasks.vams.callback import answer_success, start_heartbeats
 
 
@@ -41,11 +42,17 @@ type Work = Callable[[Request, str], Opened]
 """Opens a request, given the flow run's page (empty where it has none)."""
 
 
-def one_job(request: Request, flow_run_url: str) -> Opened:
-    """Open a request for one training or evaluation; its work is execute, then close."""
+def one_job(request: Request, flow_run_url: str, *, early: Early | None = None) -> Opened:
+    """Open a request for one training or evaluation; its work is execute, then close.
+
+    Args:
+        request: What was asked for.
+        flow_run_url: The flow run's page, empty where it has none.
+        early: The job's folder and simulator, where the program that asks has them already.
+    """
     labels = request.labels | {FLOW_RUN_LABEL: str(runtime.flow_run.id)}
     job = open_job(request.without_callback().model_copy(update={"labels": labels}))
-    return Opened(job, lambda: close(job, _execute(job), request.vams, request.asset_uri, flow_run_url))
+    return Opened(job, lambda: close(job, _execute(job, early), request.vams, request.asset_uri, flow_run_url))
 
 
 def orchestrate(request: Request, work: Work = one_job) -> Outcome:
@@ -88,9 +95,9 @@ def _reason(error: BaseException, run_id: str) -> BaseException:
     )
 
 
-def _execute(job: Job) -> Outcome:
+def _execute(job: Job, early: Early | None) -> Outcome:
     """Do the work here, or through the deployment that the settings name."""
     deployment = settings().execute_deployment
     if deployment is None:
-        return execute(job_uri(job))
+        return execution(early)(job_uri(job))
     return execute_remotely(job, deployment)

@@ -11,11 +11,13 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from typing import Any
 
 from prefect.server.api.server import SubprocessASGIServer
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_WITH_PARENT = "--with-parent"
 
 
 class OwnSessionServer(SubprocessASGIServer):
@@ -25,9 +27,11 @@ class OwnSessionServer(SubprocessASGIServer):
         from prefect.settings import get_current_settings
 
         wanted = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
+        # The kernel means the thread: one that ends before the program would take the server with it.
+        ending = [_WITH_PARENT] if threading.current_thread() is threading.main_thread() else []
         chosen = get_current_settings().to_environment_variables(exclude_unset=True)
         return subprocess.Popen(
-            [sys.executable, "-m", __spec__.name, str(self.port)],
+            [sys.executable, "-m", __spec__.name, str(self.port), *ending],
             env=os.environ | wanted | chosen,
             stdin=subprocess.DEVNULL,
             start_new_session=True,
@@ -35,7 +39,7 @@ class OwnSessionServer(SubprocessASGIServer):
 
 
 def start_own_server() -> None:
-    """Start a server for this process where the settings name none. Call it from the main thread, which it ends with.
+    """Start a server for this process where the settings name none.
 
     Raises:
         RuntimeError: It did not answer in time.
@@ -50,7 +54,8 @@ def main() -> None:
     """Serve on a port of this machine until told to end, or until the program that started this is gone."""
     import uvicorn
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if _WITH_PARENT in sys.argv:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     uvicorn.run(
         "prefect.server.api.server:create_app",
         factory=True,

@@ -43,7 +43,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
     6: (
         "nothing ends a timed-out job, and its retry starts a second one into the same paths",
         (
-            "tasks/job/test_folder.py::test_a_second_attempt_waits_and_then_says_who_works_there",
+            "tasks/job/test_lease.py::test_a_second_attempt_waits_and_then_says_who_works_there",
             f"{LOST}::test_a_killed_pipeline_is_noticed_its_job_ended_vams_told_and_the_retry_goes_on",
             MATRIX,
         ),

@@ -37,6 +37,11 @@ class Attempt:
         return self.folder / "result.json"
 
     @property
+    def process_file(self) -> Path:
+        """Which process it is."""
+        return self.folder / "process.json"
+
+    @property
     def log_file(self) -> Path:
         """Its standard output and error."""
         return self.folder / "simulator.txt"
@@ -59,9 +64,9 @@ class JobFolder:
         return self.path / "outcome.json"
 
     @property
-    def lease_file(self) -> Path:
-        """Who works in it now; its content changes every few seconds while somebody does."""
-        return self.path / "live.json"
+    def lease_folder(self) -> Path:
+        """Who works in it: the file with the highest number changes every few seconds while somebody does."""
+        return self.path / "lease"
 
     @property
     def input(self) -> Path:

@@ -54,12 +54,16 @@ class Publisher:
         job: The job.
         folder: Its folder.
         warn: Called with a sentence when a copy failed; it is tried again.
+        require: Called before anything is written; it raises once the folder is somebody else's.
     """
 
-    def __init__(self, job: Job, folder: JobFolder, *, warn: Callable[[str], None]) -> None:
+    def __init__(
+        self, job: Job, folder: JobFolder, *, warn: Callable[[str], None], require: Callable[[], None]
+    ) -> None:
         self._job = job
         self._folder = folder
         self._warn = warn
+        self._require = require
         self._mirror = Mirror(folder.out, storage_at(job.staging_uri))
         self._wake = threading.Event()
         self._end = threading.Event()
@@ -81,6 +85,7 @@ class Publisher:
 
     def finish(self) -> None:
         """Copy everything that there is, for the last time. Raises StorageError after retries."""
+        self._require()
         self._mirror.sync()
 
     def _run(self) -> None:
@@ -90,6 +95,7 @@ class Publisher:
             if self._end.is_set():
                 return
             try:
+                self._require()
                 refresh(self._job, self._folder, settled=False)
                 if self._job.kind == "training":
                     read_metrics(self._folder.run / "tensorboard").write(self._folder.out / "metrics.csv")

@@ -14,10 +14,11 @@ from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.simulator import IterationEvent, SimulatorEvent, SimulatorJob, SimulatorResult
 from isaaclab_flows.tasks.job.events import EventTail
 from isaaclab_flows.tasks.job.folder import Attempt, JobFolder
+from isaaclab_flows.tasks.job.lease import Lease
 from isaaclab_flows.tasks.request.budget import End, end_of
 from isaaclab_flows.tasks.simulator.idle import IdleWatch, gpu_utilisation
 from isaaclab_flows.tasks.simulator.order import fetch_inputs
-from isaaclab_flows.tasks.simulator.start import Start, newest_checkpoint, started_before
+from isaaclab_flows.tasks.simulator.start import Early, Start, newest_checkpoint
 from isaaclab_flows.tasks.simulator.supervise import Limits
 
 RESUMABLE = (SimulatorKilledError, SimulatorHungError)
@@ -78,8 +79,9 @@ def _ran_on_gpu(attempt: Attempt) -> bool:
 
 def run_attempts(
     job: Job,
-    folder: JobFolder,
+    held: Lease,
     *,
+    early: Early | None,
     on_event: Callable[[SimulatorEvent], None],
     warn: Callable[[str], None],
 ) -> SimulatorResult:
@@ -90,17 +92,19 @@ def run_attempts(
 
     Args:
         job: The job.
-        folder: Its folder, held by the caller.
+        held: Its folder's lease.
+        early: A simulator that may already work on it.
         on_event: Called with each event.
         warn: Called with sentences for people.
     """
+    folder = held.folder
     end = _end(job, folder)
     limit = time.monotonic() + end.seconds
-    start = started_before(job, warn=warn)
+    start = early.take(job, warn=warn) if early is not None else None
     inputs = fetch_inputs(job, folder)
     restarts = 0
     while True:
-        current = start or Start.of(job, folder, inputs=inputs, warn=warn)
+        current = start or Start.of(job, held, inputs=inputs, warn=warn)
         start = None
         try:
             limits = Limits(seconds=max(1.0, limit - time.monotonic()), end=end, idle=_idle_watch(current))

@@ -10,7 +10,6 @@ import contextlib
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextvars import ContextVar
 from dataclasses import dataclass
 
 from isaaclab_flows.schemas.job import Job
@@ -18,7 +17,8 @@ from isaaclab_flows.schemas.simulator import CheckpointEvent, EvaluationEvent
 from isaaclab_flows.tasks.job.checkpoints import newest_intact
 from isaaclab_flows.tasks.job.events import EventTail
 from isaaclab_flows.tasks.job.folder import Attempt, JobFolder
-from isaaclab_flows.tasks.job.lease import lease
+from isaaclab_flows.tasks.job.lease import Lease, lease
+from isaaclab_flows.tasks.simulator.leftovers import end_leftovers
 from isaaclab_flows.tasks.simulator.order import Inputs, fetch_inputs, order_for
 from isaaclab_flows.tasks.simulator.processes import Layout
 from isaaclab_flows.tasks.simulator.supervise import Simulator
@@ -38,23 +38,28 @@ class Start:
     newest_before: str | None
 
     @classmethod
-    def of(cls, job: Job, folder: JobFolder, *, inputs: Inputs, warn: Callable[[str], None]) -> Start:
-        """Start a job's next attempt.
+    def of(cls, job: Job, held: Lease, *, inputs: Inputs, warn: Callable[[str], None]) -> Start:
+        """Start a job's next attempt; what an earlier one left running on this machine is ended first.
 
         Args:
             job: The job.
-            folder: Its folder, held by the caller.
+            held: Its folder's lease.
             inputs: Local copies of what it reads.
             warn: Called with sentences for people.
 
         Raises:
             ConfigError: This machine cannot run it, or a checkpoint to resume from is damaged.
+            InfrastructureLostError: Somebody else has taken the job over.
         """
+        folder = held.folder
+        held.require()
+        for sentence in end_leftovers(folder):
+            warn(sentence)
         newest = newest_checkpoint(folder)
         attempt = folder.new_attempt()
         try:
             order = order_for(job, folder, attempt, inputs=inputs, warn=warn)
-            return cls(Simulator(attempt, order, layout=Layout.of(job)), newest)
+            return cls(Simulator(attempt, order, layout=Layout.of(job), require=held.require), newest)
         except BaseException:
             shutil.rmtree(attempt.folder, ignore_errors=True)
             raise
@@ -66,27 +71,45 @@ def newest_checkpoint(folder: JobFolder) -> str | None:
     return newest.name if newest else None
 
 
-@dataclass
-class _Early:
-    job: Job
-    start: Start
-    warnings: list[str]
-    at: float
-
-
-_EARLY: ContextVar[_Early | None] = ContextVar("simulator_started_early", default=None)
-
-
 Abandoned = Callable[[BaseException, float, Sequence[str]], None]
 """Keeps what a simulator saved that nobody took over: given what ended it, its start (Unix time), and warnings."""
 
 
+@dataclass
+class Early:
+    """A held job folder and, where it could be started before its flow, the simulator that works in it.
+
+    Args:
+        job: The job as it was known then.
+        held: Its folder's lease.
+        start: The simulator; None once it was taken over.
+        warnings: What is to be told of the start.
+        at: When it was started (Unix time).
+    """
+
+    job: Job
+    held: Lease
+    start: Start | None
+    warnings: tuple[str, ...]
+    at: float
+
+    def take(self, job: Job, *, warn: Callable[[str], None]) -> Start | None:
+        """Take over the simulator if it does this very job; the one who took it ends it."""
+        start = self.start
+        if start is None or _work_of(self.job) != _work_of(job):
+            return None
+        self.start = None
+        for sentence in self.warnings:
+            warn(sentence)
+        return start
+
+
 @contextlib.contextmanager
-def started_early(job: Job, folder: JobFolder, *, abandoned: Abandoned) -> Iterator[None]:
-    """Hold a job's folder and start its simulator now; :func:`started_before` takes it over.
+def started_early(job: Job, folder: JobFolder, *, abandoned: Abandoned) -> Iterator[Early | None]:
+    """Hold a job's folder and start its simulator now; its flow takes both over.
 
     One that nobody took is ended; where it saved nothing, its attempt does not count. What has to be fetched first, or
-    thrown away first, is left to the flow.
+    thrown away first, is left to the flow: then there is nothing to take over.
 
     Args:
         job: The job.
@@ -99,22 +122,20 @@ def started_early(job: Job, folder: JobFolder, *, abandoned: Abandoned) -> Itera
     """
     uris = [source.uri for source in job.checkpoints] + [job.custom_environment_uri or ""]
     if job.again or any(map(is_s3, uris)):
-        yield
+        yield None
         return
-    with lease(folder):
+    with lease(folder) as held:
         at, warnings = time.time(), list[str]()
-        start = Start.of(job, folder, inputs=fetch_inputs(job, folder), warn=warnings.append)
-        early = _Early(job, start, warnings, at)
-        token = _EARLY.set(early)
+        start = Start.of(job, held, inputs=fetch_inputs(job, folder), warn=warnings.append)
+        early = Early(job, held, start, tuple(warnings), at)
         failure: BaseException | None = None
         try:
-            yield
+            yield early
         except BaseException as error:
             failure = error
             raise
         finally:
-            unused = _EARLY.get() is early
-            _EARLY.reset(token)
+            unused = early.start is start
             start.simulator.stop()
             if unused and failure is not None and _saved_something(start.simulator.attempt):
                 abandoned(failure, at, warnings)
@@ -125,23 +146,6 @@ def started_early(job: Job, folder: JobFolder, *, abandoned: Abandoned) -> Itera
 def _saved_something(attempt: Attempt) -> bool:
     events = EventTail(attempt.progress_file).new()
     return any(isinstance(event, CheckpointEvent | EvaluationEvent) for event in events)
-
-
-def started_before(job: Job, *, warn: Callable[[str], None]) -> Start | None:
-    """Take over the simulator that was started early for this very job, if there is one."""
-    early = _EARLY.get()
-    if early is None or _work_of(early.job) != _work_of(job):
-        return None
-    _EARLY.set(None)
-    for sentence in early.warnings:
-        warn(sentence)
-    return early.start
-
-
-def begun(job: Job) -> float:
-    """Return since when this job has been worked on (Unix time): now, unless its simulator was started early."""
-    early = _EARLY.get()
-    return time.time() if early is None or _work_of(early.job) != _work_of(job) else early.at
 
 
 def _work_of(job: Job) -> Job:

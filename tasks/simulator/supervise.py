@@ -31,9 +31,12 @@ from isaaclab_flows.tasks.job.folder import Attempt
 from isaaclab_flows.tasks.request.budget import End
 from isaaclab_flows.tasks.simulator.death import died, hinted, log_tail, oom_kills
 from isaaclab_flows.tasks.simulator.idle import IdleWatch
+from isaaclab_flows.tasks.simulator.leftovers import ATTEMPT_VARIABLE, end_attempt, remember
 from isaaclab_flows.tasks.simulator.processes import Layout, Together, simulator_python, simulator_words
 
 POLL_SECONDS = 0.2
+LOOK_SECONDS = 1.0
+"""How often it is made sure that the job's folder is still ours."""
 
 
 @dataclass
@@ -62,13 +65,22 @@ class Simulator:
         attempt: Where its files lie.
         order: What to do.
         layout: How many processes do it; one by default.
+        require: Called at every look; what it raises ends the simulator without mercy: its folder is somebody else's.
 
     Raises:
         ConfigError: The layout asks for more nodes than there are.
     """
 
-    def __init__(self, attempt: Attempt, order: SimulatorJob, *, layout: Layout | None = None) -> None:
+    def __init__(
+        self,
+        attempt: Attempt,
+        order: SimulatorJob,
+        *,
+        layout: Layout | None = None,
+        require: Callable[[], None] = lambda: None,
+    ) -> None:
         self.attempt = attempt
+        self._require = require
         self._oom_before = oom_kills()
         self._together = Together(layout, attempt) if layout is not None and layout.distributed else None
         # Before anybody looks for it: a shared file system may hide a new file from those who looked too early.
@@ -81,10 +93,11 @@ class Simulator:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd=attempt.folder,
-                env=child_environment(),
+                env=child_environment() | {ATTEMPT_VARIABLE: str(attempt.folder)},
                 # A session of its own: Ctrl-C in the terminal reaches the supervisor, which ends the child in order.
                 start_new_session=True,
             )
+        remember(attempt, self._process.pid)
 
     def run(self, *, on_event: Callable[[SimulatorEvent], None], limits: Limits | None = None) -> SimulatorResult:
         """Supervise until the end. Whatever ends this call ends the child first.
@@ -100,6 +113,9 @@ class Simulator:
         limits = limits or Limits()
         try:
             self._follow(on_event, limits)
+        except _NotOursError as error:
+            self.stop(0.0)
+            raise error.reason from None
         except BaseException:
             self.stop(limits.stop_grace_seconds)
             for event in self._drain():
@@ -115,6 +131,7 @@ class Simulator:
                 self._process.wait(settings().stop_grace_seconds if grace_seconds is None else grace_seconds)
         self._signal(signal.SIGKILL)
         self._process.wait()
+        end_attempt(self.attempt)
 
     def _signal(self, number: int) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -122,7 +139,7 @@ class Simulator:
 
     def _follow(self, on_event: Callable[[SimulatorEvent], None], limits: Limits) -> None:
         self._tail = EventTail(self.attempt.progress_file)
-        started = heard = time.monotonic()
+        started = heard = looked = time.monotonic()
         while True:
             ended = self._process.poll() is not None
             events = list(self._drain())
@@ -133,6 +150,9 @@ class Simulator:
             if self._together is not None:
                 self._together.require_complete()
             now = time.monotonic()
+            if now - looked >= LOOK_SECONDS:
+                looked = now
+                self._require_ours()
             if events:
                 heard = now
             if limits.idle is not None:
@@ -151,6 +171,12 @@ class Simulator:
                 raise (limits.end or _time_limit(limits.seconds)).error()
             time.sleep(POLL_SECONDS)
 
+    def _require_ours(self) -> None:
+        try:
+            self._require()
+        except FlowsError as error:
+            raise _NotOursError(error) from error
+
     def _drain(self) -> Iterator[SimulatorEvent]:
         yield from self._tail.new()
 
@@ -158,6 +184,7 @@ class Simulator:
         """Turn what the ended child left into a result or an error."""
         code = self._process.returncode
         self._signal(signal.SIGKILL)  # helpers that outlive it hold the GPU
+        end_attempt(self.attempt)  # and those that left its session
         tail = log_tail(self.attempt.log_file)
         where = str(self.attempt.log_file)
         try:
@@ -184,6 +211,14 @@ def _time_limit(seconds: float) -> End:
         f"it ran for {seconds:.0f} s, its time limit",
         "Raise computeConfig.timeoutMinutes and run it again: it goes on from its last checkpoint.",
     )
+
+
+class _NotOursError(Exception):
+    """The job's folder is somebody else's now."""
+
+    def __init__(self, reason: FlowsError) -> None:
+        super().__init__(reason.sentence)
+        self.reason = reason
 
 
 def command(attempt: Attempt) -> list[str]:

@@ -141,7 +141,7 @@ def _process(plan: Plan, environment: dict[str, str], log: str) -> Iterator[None
         module.get_run_logger = lambda: logger  # type: ignore[attr-defined]
     isaaclab_flows.flows.orchestrate.open_job = isaaclab_flows.flows.open.open_job.fn  # type: ignore[assignment]
     isaaclab_flows.flows.orchestrate.close = isaaclab_flows.flows.close.close.fn  # type: ignore[assignment]
-    isaaclab_flows.flows.orchestrate.execute = execute  # type: ignore[assignment]
+    isaaclab_flows.flows.orchestrate.execution = lambda early: execute
     isaaclab_flows.flows.orchestrate.runtime = SimpleNamespace(  # type: ignore[assignment]
         flow_run=SimpleNamespace(id=UUID(int=1), ui_url="http://prefect/runs/flow-run/1")
     )

@@ -62,6 +62,11 @@ def test_whatever_lies_there_no_live_job_goes_and_the_quota_holds_or_only_spared
         assert all(job.live or not job.finished for job in left)
 
 
+def hold_elsewhere(folder: Path) -> None:
+    (folder / "lease").mkdir()
+    (folder / "lease" / "000001.json").write_text(json.dumps({"time": time.time(), "host": "elsewhere", "pid": 1}))
+
+
 @pytest.fixture
 def jobs(tmp_path):
     """Makes job folders with a file of some size, touched some days ago."""
@@ -71,7 +76,7 @@ def jobs(tmp_path):
         (folder / "run").mkdir(parents=True)
         (folder / "run" / "model_0.pt").write_bytes(b"x" * 8192)
         if live:
-            (folder / "live.json").write_text(json.dumps({"time": time.time(), "host": "elsewhere", "pid": 1}))
+            hold_elsewhere(folder)
         then = time.time() - days * SECONDS_PER_DAY
         for path in (folder / "run" / "model_0.pt", folder / "run", folder):
             os.utime(path, (then, then))
@@ -96,7 +101,7 @@ def test_the_survey_measures_jobs_and_passes_over_what_is_none(jobs, tmp_path):
 def test_a_job_that_becomes_live_at_the_last_moment_is_put_back(jobs, tmp_path):
     folder = jobs("a", days=40)
     (job,) = survey(tmp_path, now=time.time())
-    (folder / "live.json").write_text(json.dumps({"time": time.time(), "host": "elsewhere", "pid": 1}))
+    hold_elsewhere(folder)
     assert not delete(job, now=time.time())
     assert (folder / "run" / "model_0.pt").is_file()
 

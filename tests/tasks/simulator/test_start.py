@@ -16,11 +16,11 @@ from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.simulator import CheckpointEvent
 from isaaclab_flows.tasks.job.folder import JobFolder
 from isaaclab_flows.tasks.job.hand_over import load_outcome
-from isaaclab_flows.tasks.job.lease import is_live
+from isaaclab_flows.tasks.job.lease import is_live, lease
 from isaaclab_flows.tasks.results.conclude import keep_abandoned
 from isaaclab_flows.tasks.simulator import supervise as simulator
 from isaaclab_flows.tasks.simulator.order import Inputs
-from isaaclab_flows.tasks.simulator.start import Start, begun, started_before, started_early
+from isaaclab_flows.tasks.simulator.start import Start, started_early
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples/cartpole/training/cartpole-training-config.json"
 
@@ -55,23 +55,24 @@ def never(*_: object) -> None:
 def test_the_flow_takes_over_what_was_started_for_its_job(job: Job, folder: JobFolder) -> None:
     said: list[str] = []
     before = time.time()
-    with started_early(job, folder, abandoned=never):
-        between = time.time()
+    with started_early(job, folder, abandoned=never) as early:
+        assert early is not None
         # What a job took counts from here, not from when the flow took it over.
-        assert before <= begun(job) <= between
+        assert before <= early.at <= time.time()
         # The flow's job knows more of who asked for it; that changes nothing of the work.
-        start = started_before(job.model_copy(update={"labels": {"flowRun": "x"}}), warn=said.append)
+        start = early.take(job.model_copy(update={"labels": {"flowRun": "x"}}), warn=said.append)
         assert start is not None
         assert start.simulator.attempt.number == 1
         assert json.loads(start.simulator.attempt.order_file.read_text())["task"] == "Isaac-Cartpole-Direct"
-        assert started_before(job, warn=said.append) is None
+        assert early.take(job, warn=said.append) is None
     assert [a.number for a in folder.attempts()] == [1]
 
 
 def test_a_simulator_that_nobody_took_leaves_nothing(job: Job, folder: JobFolder) -> None:
-    with started_early(job, folder, abandoned=never):
+    with started_early(job, folder, abandoned=never) as early:
+        assert early is not None
         assert is_live(folder, now=time.time())
-        assert started_before(job.model_copy(update={"device": "cuda"}), warn=print) is None
+        assert early.take(job.model_copy(update={"device": "cuda"}), warn=print) is None
     assert folder.attempts() == []
     assert not is_live(folder, now=time.time())
 
@@ -108,9 +109,10 @@ def test_a_damaged_checkpoint_that_was_stepped_over_is_named_once_the_flow_logs(
     torn.parent.mkdir(parents=True)
     torn.write_bytes(b"")
     said: list[str] = []
-    with started_early(job, folder, abandoned=never):
+    with started_early(job, folder, abandoned=never) as early:
+        assert early is not None
         assert said == []
-        assert started_before(job, warn=said.append) is not None
+        assert early.take(job, warn=said.append) is not None
     assert "model_7.pt" in said[0]
 
 
@@ -118,8 +120,8 @@ def test_a_damaged_checkpoint_that_was_stepped_over_is_named_once_the_flow_logs(
 def test_what_must_be_thrown_away_or_fetched_first_is_left_to_the_flow(
     job: Job, folder: JobFolder, change: dict[str, object]
 ) -> None:
-    with started_early(job.model_copy(update=change), folder, abandoned=never):
-        assert started_before(job.model_copy(update=change), warn=print) is None
+    with started_early(job.model_copy(update=change), folder, abandoned=never) as early:
+        assert early is None
         assert folder.attempts() == []
 
 
@@ -127,6 +129,6 @@ def test_an_attempt_that_could_not_start_does_not_count(
     job: Job, folder: JobFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(simulator, "command", lambda attempt: ["/nonexistent/python"])
-    with pytest.raises(FileNotFoundError):
-        Start.of(job, folder, inputs=Inputs(), warn=print)
+    with lease(folder) as held, pytest.raises(FileNotFoundError):
+        Start.of(job, held, inputs=Inputs(), warn=print)
     assert folder.attempts() == []
