@@ -44,7 +44,7 @@ def close(
             logger.warning(selection.warning)
             outcome = outcome.model_copy(update={"warnings": (*outcome.warnings, selection.warning)})
         outcome = outcome.model_copy(update={"files": selection.kept})
-    publish(job.staging_uri, target, outcome.files, scratch=folder_of(job).path / "publish")
+    publish(job.staging_uri, target, outcome.files, scratch=folder_of(job).path)
     point_latest(job)
     if vams is not None:
         for problem in write_previews(job, outcome, vams, staged=staged):

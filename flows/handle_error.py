@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from typing import TYPE_CHECKING
+
 from prefect import flow, get_run_logger
 
 from isaaclab_flows.schemas.errors import CancelledError, ErrorRecord, FlowsError
@@ -9,11 +12,19 @@ from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.request import Request
 from isaaclab_flows.tasks.job.folder import folder_of
-from isaaclab_flows.tasks.job.hand_over import known_job, load_outcome
+from isaaclab_flows.tasks.job.hand_over import job_of, known_job, load_outcome, save_outcome
+from isaaclab_flows.tasks.job.lease import lease
 from isaaclab_flows.tasks.prefect_runs import attempt_of, call_dead, end_live_children, find_run, why_ended
 from isaaclab_flows.tasks.request.document import read_request
+from isaaclab_flows.tasks.results.conclude import conclude
 from isaaclab_flows.tasks.results.publish import point_latest, publish
+from isaaclab_flows.tasks.results.publisher import Mirror
+from isaaclab_flows.tasks.simulator.leftovers import end_leftovers
+from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.vams.callback import answer_failure, resend
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
 
 END_CHILDREN_SECONDS = 120.0
 
@@ -35,9 +46,8 @@ def handle_error(failed_run_id: str, only_if_ended: bool = False) -> None:
         logger.info("%s is at work again: nothing to do", run.name)
         return
     request = _request_of(run.parameters.get("request_uri"), attempt_of(run))
-    job = known_job(request) if request is not None else None
-    outcome = load_outcome(job) if job is not None else None
-    error = why_ended(run, outcome.error if outcome else None)
+    job = _job_of(run, request)
+    error = why_ended(run, _recorded(job))
     if error is None:
         logger.info("%s has succeeded: nothing to do", run.name)
         return
@@ -45,6 +55,8 @@ def handle_error(failed_run_id: str, only_if_ended: bool = False) -> None:
         call_dead(run, error.sentence)
     if request is not None and (answer := resend(request)) is not None:
         logger.info("VAMS's answer was already decided: %s", answer.error or "success")
+    elif request is not None:
+        answer_failure(request, error)  # before anything that may take long, or fail
     ended = end_live_children(run.id, wait_seconds=END_CHILDREN_SECONDS)
     if ended:
         logger.warning("Ended what was still alive: %s", ", ".join(ended))
@@ -62,13 +74,13 @@ def handle_failure(request: Request | None, job: Job | None, error: BaseExceptio
     logger = get_run_logger()
     record = ErrorRecord.of(error)
     logger.error("%s", record.sentence)
+    if request is not None:
+        answer_failure(request, error)
     try:
         if job is not None:
             keep_saved(job, record)
     except Exception as problem:
         logger.warning("What was saved could not be put in order: %s", ErrorRecord.of(problem).sentence)
-    if request is not None:
-        answer_failure(request, error)
 
 
 @flow(name="keep-saved", flow_run_name="keep what {job.job_id} saved")
@@ -80,21 +92,69 @@ def keep_saved(job: Job, error: ErrorRecord) -> Outcome:
         error: Why it failed.
     """
     logger = get_run_logger()
-    outcome = load_outcome(job) or Outcome(
-        job_id=job.job_id, kind=job.kind, status="failed", task=job.task, library=job.library
+    outcome = (
+        load_outcome(job)
+        or _concluded(job, error)
+        or Outcome(job_id=job.job_id, kind=job.kind, status="failed", task=job.task, library=job.library)
     )
     target = job.outputs_uri
     status = "cancelled" if error.kind == CancelledError.kind else "failed"
     outcome = outcome.model_copy(update={"error": error, "status": status, "output_uri": target})
-    if job.source == "vams" or not outcome.files:
+    if job.source == "vams":
+        return outcome
+    if not outcome.files:
+        logger.info("Nothing was saved before the failure")
         return outcome
     try:
-        publish(job.staging_uri, target, outcome.files, scratch=folder_of(job).path / "publish")
+        publish(job.staging_uri, target, outcome.files, scratch=folder_of(job).path)
         point_latest(job)
         logger.info("Kept %d files that were saved before the failure in %s", len(outcome.files), target)
     except FlowsError as problem:
         logger.warning("What was saved stays in %s: %s", job.staging_uri, problem.sentence)
     return outcome
+
+
+def _concluded(job: Job, error: ErrorRecord) -> Outcome | None:
+    """Draw the conclusion that a killed supervisor could not, from the job's folder where that is here."""
+    folder = folder_of(job)
+    if not folder.run.is_dir():
+        return None
+    with lease(folder) as held:  # whoever still ends its simulator has so long
+        end_leftovers(folder)
+        outcome = load_outcome(job)
+        if outcome is None:
+            started = min((attempt.folder.stat().st_mtime for attempt in folder.attempts()), default=time.time())
+            outcome = conclude(job, folder, result=None, failure=error.to_error(), started=started, warnings=())
+            Mirror(folder.out, storage_at(job.staging_uri)).sync()
+            held.require()
+            save_outcome(job, outcome)
+            folder.save(folder.outcome_file, outcome)
+    return outcome
+
+
+def _job_of(run: FlowRun, request: Request | None) -> Job | None:
+    """Return a run's job; what keeps it from being read keeps no answer from being sent.
+
+    A run that a form started has no request document: its job has the run's id, unless the form named one.
+    """
+    try:
+        if request is not None:
+            return known_job(request)
+        places = run.parameters.get("places")
+        named = places.get("job_id") if isinstance(places, dict) else getattr(places, "job_id", None)
+        return job_of(str(named or run.id))
+    except Exception as problem:
+        get_run_logger().warning("The job could not be read: %s", ErrorRecord.of(problem).sentence)
+        return None
+
+
+def _recorded(job: Job | None) -> ErrorRecord | None:
+    try:
+        outcome = load_outcome(job) if job is not None else None
+    except Exception as problem:
+        get_run_logger().warning("The outcome could not be read: %s", ErrorRecord.of(problem).sentence)
+        return None
+    return outcome.error if outcome else None
 
 
 def _request_of(uri: object, attempt: int | None) -> Request | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from prefect import runtime
+from prefect import get_run_logger, runtime
 from prefect.exceptions import TerminationSignal
 
 from isaaclab_flows.flows.close import close
@@ -85,14 +85,19 @@ def _reason(error: BaseException, run_id: str) -> BaseException:
     """Tell apart why a signal ended this run: somebody cancelled it, or its machine is going away."""
     if not isinstance(error, TerminationSignal):
         return error
-    run = find_run(run_id)
-    if is_cancelled(run.state):
-        return cancelled(run)
-    return InfrastructureLostError(
+    lost = InfrastructureLostError(
         "The pipeline's process was told to end",
-        where=f"flow run {run.name}",
+        where=f"flow run {runtime.flow_run.name}",
         remedy="Run the workflow again: it goes on from the last checkpoint.",
     )
+    try:
+        run = find_run(run_id)
+    except Exception as problem:  # the answer must not depend on Prefect's server
+        get_run_logger().warning("Why this run was ended could not be asked: %s", problem)
+        return lost
+    if is_cancelled(run.state):
+        return cancelled(run)
+    return lost
 
 
 def _execute(job: Job, early: Early | None) -> Outcome:

@@ -173,6 +173,10 @@ class ErrorRecord(BaseModel):
         if isinstance(error, KeyboardInterrupt):
             remedy = "Run the same job again: it goes on from its last checkpoint."
             return cls(kind=CancelledError.kind, what="The job was stopped by a signal (Ctrl-C)", remedy=remedy)
+        if was_cancelled(error):
+            what = "The job's process was told to end: it was cancelled, or its machine is going away"
+            remedy = "Run the same job again: it goes on from its last checkpoint."
+            return cls(kind=CancelledError.kind, what=what, remedy=remedy)
         return cls(kind="error", what=f"{type(error).__name__}: {error}")
 
     def to_error(self) -> FlowsError:

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from isaaclab_flows.schemas.config import CamelModel, Kind
 from isaaclab_flows.schemas.errors import ErrorRecord, InputMissingError
@@ -18,10 +18,18 @@ from isaaclab_flows.schemas.sweep import SweepSummary
 Status = Literal["succeeded", "failed", "cancelled"]
 
 
+def _below(path: str) -> str:
+    """Return a path that stays below its folder, whoever wrote it."""
+    parts = path.split("/")
+    if "\\" in path or "\0" in path or any(part in ("", ".", "..") for part in parts) or ":" in parts[0]:
+        raise ValueError("it leads out of the outputs' folder, or is no plain relative path")
+    return path
+
+
 class OutputFile(CamelModel):
     """One published or publishable file."""
 
-    path: str
+    path: Annotated[str, Field(max_length=1_000), AfterValidator(_below)]
     """Relative to the job's output folder, POSIX."""
     size: int
     """Bytes."""

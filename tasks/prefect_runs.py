@@ -91,7 +91,7 @@ def cancelled(run: FlowRun) -> CancelledError:
     return CancelledError(
         f"The job was cancelled by somebody in Prefect{by}",
         where=f"flow run {run.name}",
-        remedy="Run the workflow again when it is wanted: what was saved is in the auxiliary bucket.",
+        remedy="Run the workflow again when it is wanted: what was saved is kept.",
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import Outcome
+from isaaclab_flows.schemas.reading import read_if_whole
 from isaaclab_flows.schemas.settings import settings
 
 
@@ -102,11 +103,12 @@ class JobFolder:
         return attempt
 
     def load_outcome(self) -> Outcome | None:
-        """Return how the job ended, or None when it has not."""
+        """Return how the job ended, or None when it has not, or its file is torn."""
         try:
-            return Outcome.model_validate_json(self.outcome_file.read_bytes())
+            content = self.outcome_file.read_bytes()
         except FileNotFoundError:
             return None
+        return read_if_whole(Outcome, content, source=str(self.outcome_file))
 
     def discard_work(self) -> None:
         """Remove what earlier attempts did, so that the job starts anew; inputs stay."""

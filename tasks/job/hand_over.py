@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel, ValidationError
+
+from isaaclab_flows.schemas.errors import InputMissingError, StorageError
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import Outcome
+from isaaclab_flows.schemas.reading import read_if_whole, read_model
 from isaaclab_flows.schemas.request import Request
 from isaaclab_flows.tasks.job.folder import folder_of
 from isaaclab_flows.tasks.storage import storage_at
@@ -25,10 +29,13 @@ def staging_uri(request: Request) -> str:
 
 
 def known_job(request: Request) -> Job | None:
-    """Return the job that a request became, or None where it was never opened."""
-    folder, name = split_uri(_job_uri(staging_uri(request)))
-    storage = storage_at(folder)
-    return None if storage.stat(name) is None else Job.model_validate_json(storage.read(name))
+    """Return the job that a request became, or None where it was never opened, or its file is torn."""
+    return _read_if_there(Job, _job_uri(staging_uri(request)))
+
+
+def job_of(job_id: str) -> Job | None:
+    """Return a job that keeps its files in its own folder here, by its id, or None where there is none."""
+    return _read_if_there(Job, _job_uri(str(folder_of(job_id).out)))
 
 
 def hand_over(job: Job) -> str:
@@ -39,9 +46,19 @@ def hand_over(job: Job) -> str:
 
 
 def take_over(uri: str) -> Job:
-    """Read a job. Raises InputMissingError when there is none."""
+    """Read a job.
+
+    Raises:
+        InputMissingError: There is none.
+        StorageError: Its file is torn.
+    """
     folder, name = split_uri(uri)
-    return Job.model_validate_json(storage_at(folder).read(name))
+    try:
+        return read_model(Job, storage_at(folder).read(name))
+    except ValidationError as error:
+        raise StorageError(
+            "The job's file cannot be read", where=uri, remedy="Send the request again.", details=str(error)
+        ) from error
 
 
 def save_outcome(job: Job, outcome: Outcome) -> None:
@@ -51,10 +68,18 @@ def save_outcome(job: Job, outcome: Outcome) -> None:
 
 
 def load_outcome(job: Job) -> Outcome | None:
-    """Return the outcome that execute left, or None."""
+    """Return the outcome that execute left, or None where there is none, or its file is torn."""
     folder, _ = split_uri(job_uri(job))
-    storage = storage_at(folder)
-    return None if storage.stat("outcome.json") is None else Outcome.model_validate_json(storage.read("outcome.json"))
+    return _read_if_there(Outcome, join_uri(folder, "outcome.json"))
+
+
+def _read_if_there[Model: BaseModel](model: type[Model], uri: str) -> Model | None:
+    folder, name = split_uri(uri)
+    try:
+        content = storage_at(folder).read(name)
+    except InputMissingError:
+        return None
+    return read_if_whole(model, content, source=uri)
 
 
 def _job_uri(staging: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.reading import read_model
 from isaaclab_flows.schemas.request import Request
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import split_uri
@@ -26,7 +27,7 @@ def read_request(uri: str) -> Request:
     folder, name = split_uri(uri)
     content = storage_at(folder).read(name)
     try:
-        return Request.model_validate_json(content)
+        return read_model(Request, content)
     except ValidationError as error:
         keys = ", ".join(".".join(str(part) for part in detail["loc"]) for detail in error.errors()[:5])
         raise ConfigError(

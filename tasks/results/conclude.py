@@ -89,7 +89,7 @@ def keep_abandoned(
     outcome = conclude(job, folder, result=None, failure=failure, started=started, warnings=warnings)
     save_outcome(job, outcome)
     folder.save(folder.outcome_file, outcome)
-    publish(str(folder.out), outcome.output_uri, outcome.files, scratch=folder.path / "publish")
+    publish(str(folder.out), outcome.output_uri, outcome.files, scratch=folder.path)
     point_latest(job)
     return outcome
 

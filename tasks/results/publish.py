@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from isaaclab_flows.schemas.errors import OutputsMissingError
 from isaaclab_flows.schemas.files import renamed_into
@@ -24,7 +25,7 @@ def publish(source_uri: str, target_uri: str, files: Sequence[OutputFile], *, sc
         source_uri: Staging.
         target_uri: Output folder, job id included.
         files: What to copy; sizes (and hashes, on upload) are compared.
-        scratch: Local folder for files on their way between two buckets.
+        scratch: Local folder to keep files in on their way between two buckets.
 
     Raises:
         OutputsMissingError: A file is not in staging, or has another size there.
@@ -40,18 +41,22 @@ def publish(source_uri: str, target_uri: str, files: Sequence[OutputFile], *, sc
             remedy="Run the job again: finished work is not repeated.",
         )
 
-    def copy(file: OutputFile) -> None:
-        if isinstance(source, FolderStorage):
-            target.upload(source.root / file.path, file.path)
-            return
-        local = scratch / file.path
-        source.download(file.path, local)
-        try:
-            target.upload(local, file.path)
-        finally:
-            local.unlink(missing_ok=True)
+    if isinstance(source, FolderStorage):
+        copy_all([(lambda f=f: target.upload(source.own(f.path), f.path), f.path) for f in files])  # type: ignore[misc]
+        return
+    scratch.mkdir(parents=True, exist_ok=True)
+    # A folder of its own, whose name nobody could know beforehand.
+    with TemporaryDirectory(dir=scratch, prefix="publish-") as own:
 
-    copy_all([(lambda f=f: copy(f), f.path) for f in files])  # type: ignore[misc]
+        def copy(file: OutputFile) -> None:
+            local = Path(own) / file.path
+            source.download(file.path, local)
+            try:
+                target.upload(local, file.path)
+            finally:
+                local.unlink(missing_ok=True)
+
+        copy_all([(lambda f=f: copy(f), f.path) for f in files])  # type: ignore[misc]
 
 
 def point_latest(job: Job) -> None:

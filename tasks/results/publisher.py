@@ -33,7 +33,7 @@ class Mirror:
         work = []
         for path in sorted(self._tree.rglob("*")):
             name = path.relative_to(self._tree).as_posix()
-            if not path.is_file() or path.name.endswith(PARTIAL_SUFFIX):
+            if path.is_symlink() or not path.is_file() or path.name.endswith(PARTIAL_SUFFIX):
                 continue
             stamp = (path.stat().st_mtime_ns, path.stat().st_size)
             if self._sent.get(name) != stamp:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
+import errno
 from collections.abc import Sequence
 from pathlib import Path
 
 from isaaclab_flows.schemas.errors import OutputsMissingError
-from isaaclab_flows.schemas.files import PARTIAL_SUFFIX, renamed_into, write_whole
+from isaaclab_flows.schemas.files import PARTIAL_SUFFIX, write_whole
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import OutputFile
 from isaaclab_flows.tasks.job.checkpoints import flaw_of, is_checkpoint, iteration_of, newest_first
 from isaaclab_flows.tasks.job.folder import JobFolder
 from isaaclab_flows.tasks.storage.base import sha256_of
+from isaaclab_flows.tasks.storage.regular import copy_below, drop_links
 
 BLOCKED_SUFFIXES = frozenset(
     [
@@ -55,23 +57,24 @@ def refresh(job: Job, folder: JobFolder, *, settled: bool) -> list[str]:
         A sentence for each checkpoint that was left out.
     """
     out, left_out = folder.out, list[str]()
+    drop_links(out)  # what the simulator writes to, its user's code may too
     write_whole(out / config_name(job), job.config.model_dump_json(indent=2, exclude_none=True).encode())
     _take_checkpoints(job, folder, left_out if settled else [], settled=settled)
     for attempt in folder.attempts():
         if attempt.log_file.is_file():
-            take(attempt.log_file, out / f"simulator-{attempt.number:03d}.txt")
+            _take_below(attempt.folder, attempt.log_file, out / f"simulator-{attempt.number:03d}.txt")
         for log in sorted(attempt.folder.glob("node-*.txt")):  # of a multi-node job's other machines
-            take(log, out / f"simulator-{attempt.number:03d}-{log.stem}.txt")
+            _take_below(attempt.folder, log, out / f"simulator-{attempt.number:03d}-{log.stem}.txt")
     for name in ("params", "tensorboard", "exported"):
-        _take_tree(folder.run / name, out / name)
+        _take_tree(folder.run, name, out)
     return left_out
 
 
 def _take_checkpoints(job: Job, folder: JobFolder, left_out: list[str], *, settled: bool) -> None:
     source = folder.run / "checkpoints"
-    if job.kind != "training" or not source.is_dir():
+    if job.kind != "training" or not source.is_dir() or source.is_symlink():
         return
-    names = [p.name for p in source.iterdir() if p.is_file() and is_checkpoint(p.name)]
+    names = [p.name for p in source.iterdir() if p.is_file() and not p.is_symlink() and is_checkpoint(p.name)]
     keep_all = job.config.kind != "training" or job.config.output_config.save_checkpoints
     wanted = newest_first(names) if keep_all else newest_first(names)[:1] if settled else []
     for name in wanted:
@@ -87,20 +90,36 @@ def _take_checkpoints(job: Job, folder: JobFolder, left_out: list[str], *, settl
             left_out.append(f"The checkpoint {name} was left out: {flaw}.")
 
 
-def _take_tree(source: Path, target: Path) -> None:
-    if source.is_dir():
-        for path in sorted(source.rglob("*")):
+def _take_tree(root: Path, name: str, target: Path) -> None:
+    if (root / name).is_dir():
+        for path in sorted((root / name).rglob("*")):
             if path.is_file() and path.suffix.lower() not in BLOCKED_SUFFIXES:
-                take(path, target / path.relative_to(source))
+                _take_below(root, path, target / path.relative_to(root))
+
+
+def _take_below(root: Path, source: Path, target: Path) -> None:
+    """Copy a file of the simulator's by rename, with its time; what is no regular file there is passed over."""
+    if is_current(source, target):
+        return
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        try:
+            copy_below(root, source.relative_to(root).as_posix(), target)
+        except OSError as error:
+            # ELOOP and EINVAL: a link, a pipe or a device was put there.
+            if error.errno not in (errno.ELOOP, errno.EINVAL):
+                raise
 
 
 def take(source: Path, target: Path) -> None:
     """Copy a file by rename, with its time; nothing happens when the copy is current."""
-    info = source.stat()
-    if target.exists() and (target.stat().st_mtime_ns, target.stat().st_size) == (info.st_mtime_ns, info.st_size):
-        return
-    with renamed_into(target) as partial:
-        shutil.copy2(source, partial)
+    if not is_current(source, target):
+        copy_below(source.parent, source.name, target)
+
+
+def is_current(source: Path, target: Path) -> bool:
+    """Say whether a copy has its source's time and size."""
+    facts = source.lstat()
+    return target.exists() and (target.stat().st_mtime_ns, target.stat().st_size) == (facts.st_mtime_ns, facts.st_size)
 
 
 def require(job: Job, files: Sequence[OutputFile]) -> None:
@@ -129,7 +148,7 @@ def inventory(tree: Path) -> tuple[OutputFile, ...]:
     return tuple(
         OutputFile(path=p.relative_to(tree).as_posix(), size=p.stat().st_size, sha256=sha256_of(p))
         for p in sorted(tree.rglob("*"))
-        if p.is_file() and not p.name.endswith(PARTIAL_SUFFIX)
+        if p.is_file() and not p.is_symlink() and not p.name.endswith(PARTIAL_SUFFIX)
     )
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from isaaclab_flows.schemas.errors import InfrastructureLostError, SimulatorHungError, SimulatorKilledError
 from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.reading import read_model
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.simulator import IterationEvent, SimulatorEvent, SimulatorJob, SimulatorResult
 from isaaclab_flows.tasks.job.events import EventTail
@@ -72,7 +73,7 @@ def history(folder: JobFolder, *, gpus: int = 1) -> History:
 
 def _ran_on_gpu(attempt: Attempt) -> bool:
     try:
-        return SimulatorJob.model_validate_json(attempt.order_file.read_bytes()).device.startswith("cuda")
+        return read_model(SimulatorJob, attempt.order_file.read_bytes()).device.startswith("cuda")
     except (FileNotFoundError, ValidationError):
         return False
 

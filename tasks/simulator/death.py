@@ -14,6 +14,7 @@ from isaaclab_flows.schemas.errors import (
     SimulatorError,
     SimulatorKilledError,
 )
+from isaaclab_flows.tasks.storage.regular import open_regular
 
 LOG_TAIL_LINES = 30
 
@@ -103,11 +104,11 @@ def hinted(error: FlowsError, tail: str) -> SimulatorError:
 def log_tail(path: Path, *, lines: int = LOG_TAIL_LINES, most_bytes: int = 16_384) -> str:
     """Return a log's last lines, without terminal colours."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(0, os.SEEK_END)
             file.seek(max(0, file.tell() - most_bytes))
             text = file.read().decode(errors="replace")
-    except FileNotFoundError:
+    except OSError:
         return ""
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
     return "\n".join(plain.splitlines()[-lines:])

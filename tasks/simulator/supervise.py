@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import time
@@ -24,17 +25,20 @@ from isaaclab_flows.schemas.errors import (
     SimulatorHungError,
 )
 from isaaclab_flows.schemas.files import write_whole
+from isaaclab_flows.schemas.reading import read_model
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.simulator import SimulatorEvent, SimulatorJob, SimulatorResult
-from isaaclab_flows.tasks.job.events import EventTail
+from isaaclab_flows.tasks.job.events import LOOK_BYTES, EventTail
 from isaaclab_flows.tasks.job.folder import Attempt
 from isaaclab_flows.tasks.request.budget import End
 from isaaclab_flows.tasks.simulator.death import died, hinted, log_tail, oom_kills
 from isaaclab_flows.tasks.simulator.idle import IdleWatch
 from isaaclab_flows.tasks.simulator.leftovers import ATTEMPT_VARIABLE, end_attempt, remember
 from isaaclab_flows.tasks.simulator.processes import Layout, Together, simulator_python, simulator_words
+from isaaclab_flows.tasks.storage.regular import open_regular
 
 POLL_SECONDS = 0.2
+MOST_RESULT_BYTES = 16 << 20
 LOOK_SECONDS = 1.0
 """How often it is made sure that the job's folder is still ours."""
 
@@ -142,7 +146,7 @@ class Simulator:
         started = heard = looked = time.monotonic()
         while True:
             ended = self._process.poll() is not None
-            events = list(self._drain())
+            events = list(self._drain() if ended else self._tail.new(most_bytes=LOOK_BYTES))
             for event in events:
                 on_event(event)
             if ended:
@@ -188,8 +192,9 @@ class Simulator:
         tail = log_tail(self.attempt.log_file)
         where = str(self.attempt.log_file)
         try:
-            result = SimulatorResult.model_validate_json(self.attempt.result_file.read_bytes())
-        except FileNotFoundError:
+            with open_regular(self.attempt.result_file) as file:
+                result = read_model(SimulatorResult, file.read(MOST_RESULT_BYTES))
+        except OSError:
             raise died(code, tail, where=where, oom_killed=oom_kills() > self._oom_before) from None
         except ValidationError as error:
             raise SimulatorError(
@@ -227,12 +232,21 @@ def command(attempt: Attempt) -> list[str]:
 
 
 def child_environment() -> dict[str, str]:
-    """Return the child's environment: ours, less what is secret or Prefect's, plus where the project lies."""
+    """Return the child's environment: ours, less what is secret or leads to a secret, plus where the project lies."""
     project = str(Path(isaaclab_flows.__file__).parents[1])
-    kept = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith(("PREFECT_", "AWS_SECRET", "AWS_SESSION_TOKEN", "AWS_ACCESS_KEY"))
-    }
+    kept = {name: value for name, value in os.environ.items() if not _is_secret(name)}
     path = os.pathsep.join(part for part in (project, kept.get("PYTHONPATH", "")) if part)
-    return kept | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1"}
+    return kept | {"PYTHONPATH": path, "PYTHONUNBUFFERED": "1", "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+_NEEDED = ("AWS_BATCH_", "AWS_EC2_METADATA_DISABLED")
+"""What torchrun's processes read of a multi-node job."""
+_SECRET = re.compile(
+    r"^(PREFECT_|AWS_|ECS_|DOCKER_|GITHUB_|GITLAB_|CI_JOB_|KUBERNETES_|SSH_AUTH|MLFLOW_TRACKING_|WANDB_API|HF_TOKEN"
+    r"|DATABASE_URL|PG)|PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY|AUTH_STRING",
+    re.IGNORECASE,
+)
+
+
+def _is_secret(name: str) -> bool:
+    return not name.startswith(_NEEDED) and _SECRET.search(name) is not None

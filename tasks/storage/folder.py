@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from isaaclab_flows.schemas.files import renamed_into
 if TYPE_CHECKING:
     pass
 from isaaclab_flows.tasks.storage.base import StoredFile, join_uri, missing
+from isaaclab_flows.tasks.storage.regular import open_below
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,22 @@ class FolderStorage:
             )
         return target
 
+    def own(self, path: str) -> Path:
+        """Return a file's path here, where no part of the way below the root is a link.
+
+        Raises:
+            StorageError: One is, or there is no such regular file.
+        """
+        try:
+            open_below(self.root, path).close()
+        except OSError as error:
+            raise StorageError(
+                f"'{path}' is no regular file of its folder ({error.strerror})",
+                where=self.uri,
+                remedy="Links are not followed: put the file itself there.",
+            ) from error
+        return self.root / path
+
     def files(self, below: str = "") -> Iterator[StoredFile]:
         """Yield every regular file below a path."""
         start = self._at(below)
@@ -43,9 +61,11 @@ class FolderStorage:
             for name in names:
                 found = Path(folder) / name
                 try:
-                    info = found.stat()
+                    info = found.lstat()
                 except FileNotFoundError:
                     continue  # it went away while we walked
+                if not stat.S_ISREG(info.st_mode):
+                    continue
                 yield StoredFile(found.relative_to(self.root.resolve()).as_posix(), info.st_size, info.st_mtime)
 
     def read(self, path: str, version: str | None = None) -> bytes:

@@ -84,7 +84,7 @@ def test_of_many_that_find_a_folder_free_at_once_one_holds_it(folder: JobFolder)
     elsewhere(folder, json.dumps({"released": True}))
     at_work: list[int] = []
     crowds: list[int] = []
-    together = threading.Barrier(12)
+    together = threading.Barrier(5)
 
     def attempt(number: int) -> None:
         together.wait()
@@ -94,12 +94,12 @@ def test_of_many_that_find_a_folder_free_at_once_one_holds_it(folder: JobFolder)
             time.sleep(0.01)
             at_work.remove(number)
 
-    threads = [threading.Thread(target=attempt, args=(number,)) for number in range(12)]
+    threads = [threading.Thread(target=attempt, args=(number,)) for number in range(5)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert crowds == [1] * 12
+    assert crowds == [1] * 5
 
 
 def test_a_holder_that_was_killed_here_is_gone_at_once(folder: JobFolder) -> None:

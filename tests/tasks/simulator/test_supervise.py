@@ -158,12 +158,25 @@ def test_helpers_of_a_dead_simulator_die_with_it(child) -> None:  # type: ignore
 
 
 def test_no_credential_reaches_the_simulator(child, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setenv("PREFECT_API_KEY", "secret-1")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret-2")
+    for name in (
+        "PREFECT_API_KEY",
+        "AWS_SECRET_ACCESS_KEY",
+        "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI",
+        "AWS_CONTAINER_AUTHORIZATION_TOKEN",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
+        "AWS_PROFILE",
+        "ECS_CONTAINER_METADATA_URI_V4",
+        "MY_DATABASE_PASSWORD",
+        "GITHUB_TOKEN",
+        "SOME_API_KEY",
+    ):
+        monkeypatch.setenv(name, "secret-value")
+    monkeypatch.setenv("AWS_BATCH_JOB_NODE_INDEX", "7")
     process = child('print(dict(os.environ)); result(status="succeeded")')
     run(process)
     log = process.attempt.log_file.read_text()
     assert "PATH" in log
+    assert "AWS_BATCH_JOB_NODE_INDEX" in log
     assert "secret-" not in log
 
 
