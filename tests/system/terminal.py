@@ -8,6 +8,7 @@ import pty
 import re
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -46,10 +47,14 @@ class Terminal:
 
     def wait_for(self, pattern: str, *, seconds: float) -> None:
         """Read until the screen has shown a pattern."""
+        self.wait_until(pattern, lambda: re.search(pattern, self.seen) is not None, seconds=seconds)
+
+    def wait_until(self, what: str, check: Callable[[], bool], *, seconds: float) -> None:
+        """Read until something holds."""
         end = time.monotonic() + seconds
-        while not re.search(pattern, self.seen):
-            assert time.monotonic() < end, f"{pattern} was not shown:\n{self.seen[-4000:]}"
-            assert self._read() or self.code is None, f"it ended with {self.code}:\n{self.seen[-4000:]}"
+        while not check():
+            assert time.monotonic() < end, f"waited for {what}:\n{self.seen[-4000:]}"
+            assert self._read(), f"it ended with {self.code}:\n{self.seen[-4000:]}"
 
     def wait(self, *, seconds: float) -> int:
         """Read on until the program ends; return its exit code."""

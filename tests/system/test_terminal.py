@@ -39,7 +39,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
         terminal = Terminal([*words, "--output", str(tmp_path)], environment=variables | more, folder=ROOT)
         opened.append(terminal)
         terminal.wait_for("Job ", seconds=120)
-        wait_until("its flow", lambda: list((tmp_path / ".jobs").glob("*/job.json")), seconds=240, poll=0.2)
+        terminal.wait_until("its flow", lambda: any((tmp_path / ".jobs").glob("*/job.json")), seconds=240)
         return terminal
 
     yield open_one
