@@ -55,9 +55,8 @@ def handle_error(failed_run_id: str, only_if_ended: bool = False) -> None:
         call_dead(run, error.sentence)
     if request is not None and (answer := resend(request)) is not None:
         logger.info("VAMS's answer was already decided: %s", answer.error or "success")
-    elif request is not None:
-        answer_failure(request, error)  # before anything that may take long, or fail
-    ended = end_live_children(run.id, wait_seconds=END_CHILDREN_SECONDS)
+    # Before the answer: a retry that VAMS starts at once must not find a child that is about to be ended.
+    ended = _end_children(run)
     if ended:
         logger.warning("Ended what was still alive: %s", ", ".join(ended))
     handle_failure(request, job, error)
@@ -112,6 +111,14 @@ def keep_saved(job: Job, error: ErrorRecord) -> Outcome:
     except FlowsError as problem:
         logger.warning("What was saved stays in %s: %s", job.staging_uri, problem.sentence)
     return outcome
+
+
+def _end_children(run: FlowRun) -> list[str]:
+    try:
+        return end_live_children(run.id, wait_seconds=END_CHILDREN_SECONDS)
+    except Exception as problem:  # the answer goes out all the same
+        get_run_logger().warning("What is still alive could not be ended: %s", problem)
+        return []
 
 
 def _concluded(job: Job, error: ErrorRecord) -> Outcome | None:
