@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -44,6 +45,9 @@ _THROTTLED = frozenset(
     {"ThrottlingException", "Throttling", "TooManyRequestsException", "RequestLimitExceeded", "SlowDown"}
 )
 _UNAVAILABLE = frozenset({"ServerException", "ServiceUnavailableException", "InternalFailure", "InternalError"})
+_EXPIRED = frozenset({"ExpiredTokenException", "ExpiredToken", "RequestExpired"})
+_RENEW_AFTER = 30.0
+"""Seconds for which renewed credentials count as new: calls under way when they expired renew them once."""
 _CONNECTION = (ConnectionClosedError, ConnectTimeoutError, EndpointConnectionError, ReadTimeoutError)
 
 
@@ -77,12 +81,21 @@ class BatchApi:
     Args:
         batch: boto3's Batch client; its own retries must be off, so that a SubmitJob is never sent twice unseen.
         logs: boto3's CloudWatch Logs client.
+        renew: Makes both clients anew, with fresh credentials; those of an assumed role last an hour.
         sleep: For tests.
     """
 
     def __init__(
-        self, batch: Any, logs: Any = None, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+        self,
+        batch: Any,
+        logs: Any = None,
+        *,
+        renew: Callable[[], tuple[Any, Any]] | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self._renew = renew
+        self._renewed_at = -_RENEW_AFTER
+        self._renewing = threading.Lock()
         self._batch = batch
         self._logs = logs
         self._sleep = sleep
@@ -94,7 +107,6 @@ class BatchApi:
     @classmethod
     def connect(cls, credentials: AwsCredentials) -> BatchApi:
         """Connect with prefect-aws's block, or boto3's own chain where that is empty."""
-        session = credentials.get_boto3_session()
         parameters = credentials.aws_client_parameters.get_params_override()
         if credentials.region_name:
             parameters["region_name"] = credentials.region_name
@@ -103,9 +115,13 @@ class BatchApi:
         )
         given = parameters.pop("config", None)
         config = given.merge(own) if given else own
-        return cls(
-            session.client("batch", config=config, **parameters), session.client("logs", config=config, **parameters)
-        )
+
+        def clients() -> tuple[Any, Any]:
+            # A block with a role assumes it here, once: its session does not renew itself.
+            session = credentials.get_boto3_session()
+            return tuple(session.client(name, config=config, **parameters) for name in ("batch", "logs"))  # type: ignore[return-value]
+
+        return cls(*clients(), renew=clients)
 
     @property
     def region(self) -> str:
@@ -229,7 +245,25 @@ class BatchApi:
 
     async def _in_thread(self, function: Callable[..., Any], **request: Any) -> Any:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: function(**request))
+        return await loop.run_in_executor(self._threads, lambda: self._call(function, request))
+
+    def _call(self, function: Callable[..., Any], request: dict[str, Any]) -> Any:
+        try:
+            return function(**request)
+        except ClientError as error:
+            if self._renew is None or error_code(error) not in _EXPIRED:
+                raise
+            return getattr(self._renewed(function), function.__name__)(**request)
+
+    def _renewed(self, function: Callable[..., Any]) -> Any:
+        """Return the client with fresh credentials that a function of the old one belongs to."""
+        of_logs = getattr(function, "__self__", None) is self._logs
+        with self._renewing:
+            if time.monotonic() - self._renewed_at > _RENEW_AFTER:
+                assert self._renew is not None
+                self._batch, self._logs = self._renew()
+                self._renewed_at = time.monotonic()
+        return self._logs if of_logs else self._batch
 
 
 def error_code(error: Exception) -> str:

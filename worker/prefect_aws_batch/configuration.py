@@ -9,7 +9,7 @@ from prefect_aws.credentials import AwsCredentials
 from pydantic import BaseModel, Field
 
 from prefect_aws_batch.errors import ConfigurationError
-from prefect_aws_batch.secrets import check_environment, job_environment
+from prefect_aws_batch.secrets import check_environment, check_tags, check_template, job_environment
 from prefect_aws_batch.states import EXIT_TEMPORARY, EXIT_TERMINATED
 
 DEFAULT_LOG_GROUP = "/aws/batch/job"
@@ -36,8 +36,9 @@ class BatchFields(BaseModel):
     job_definition: str | None = Field(
         default=None,
         title="Existing job definition",
-        description="Name, name:revision or ARN of a job definition of yours. It is used as it is: image, sizes, "
-        "roles, volumes, secrets and log group below are then ignored, except that its log group must be named.",
+        description="Name, name:revision or ARN of a job definition of yours. Image, sizes, roles, "
+        "volumes, secrets and log group below are then ignored, except that its log group must be named; attempts and "
+        "timeout are the form's.",
     )
     vcpu: Annotated[int, Field(ge=1, le=448)] = Field(
         default=1, title="vCPUs", description="vCPUs of each container (of each node, for several nodes)."
@@ -212,6 +213,8 @@ class BatchJobConfiguration(BatchFields, BaseJobConfiguration):
                 where="host_path",
                 remedy="Set one of them.",
             )
+        check_tags(self.tags)
+        check_template(self.job_definition_template)
         check_environment(
             self.env, self.secrets, self.execution_role_arn, definition_is_given=bool(self.job_definition)
         )

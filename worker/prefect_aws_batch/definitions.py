@@ -14,15 +14,20 @@ from typing import Any
 from uuid import UUID
 
 from prefect_aws_batch.configuration import DEFAULT_LOG_GROUP, BatchJobConfiguration
+from prefect_aws_batch.errors import ConfigurationError
+from prefect_aws_batch.states import BatchJob
 
 RUN_ID_TAG = "prefect.io/flow-run-id"
 POOL_TAG = "prefect.io/work-pool-name"
 WORKER_TAG = "prefect.io/worker-name"
+ATTEMPTS_TAG = "prefect-aws-batch/attempts-before"
 
 RUN_ID_PARAMETER = "flow_run_id"
 _VOLUME = "jobs"
 _MAIN_NODE = 0
 _MOST_TAGS = 50
+_MOST_OVERRIDES = 8_192
+"""Bytes of JSON."""
 _MOST_JOB_NAME = 128
 
 
@@ -46,22 +51,14 @@ def evaluate_on_exit(retry_exit_codes: Sequence[int]) -> list[dict[str, str]]:
 def job_definition(configuration: BatchJobConfiguration) -> dict[str, Any]:
     """Return a RegisterJobDefinition request without its name."""
     container = _container(configuration)
-    request: dict[str, Any] = {
-        "retryStrategy": {
-            "attempts": configuration.attempts,
-            "evaluateOnExit": evaluate_on_exit(configuration.retry_exit_codes),
-        },
-        "propagateTags": True,
-    }
+    request: dict[str, Any] = {"propagateTags": True}
     if configuration.num_nodes == 1:
         request |= {"type": "container", "platformCapabilities": ["EC2"], "containerProperties": container}
     else:
         request |= {"type": "multinode", "nodeProperties": _nodes(configuration, container)}
-    if configuration.timeout_seconds:
-        request["timeout"] = {"attemptDurationSeconds": configuration.timeout_seconds}
     if configuration.share_identifier:
-        # A fair-share queue refuses jobs without one.
-        request["schedulingPriority"] = configuration.scheduling_priority or 0
+        # A fair-share queue refuses jobs without one. Its value, like attempts and timeout, is each submission's own.
+        request["schedulingPriority"] = 0
     return overlay(request, configuration.job_definition_template)
 
 
@@ -151,9 +148,17 @@ def job_name(flow_name: str, flow_run_id: UUID, run_count: int, resubmission: in
 
 
 def submission(
-    configuration: BatchJobConfiguration, *, name: str, definition: str, flow_run_id: UUID
+    configuration: BatchJobConfiguration, *, name: str, definition: str, flow_run_id: UUID, attempts_before: int = 0
 ) -> dict[str, Any]:
-    """Return a SubmitJob request."""
+    """Return a SubmitJob request.
+
+    Args:
+        configuration: The run's.
+        name: The job's name.
+        definition: Name or ARN of its definition.
+        flow_run_id: The run.
+        attempts_before: Attempts that earlier jobs of the run have used up; the rest are this job's.
+    """
     environment = [
         {"name": key, "value": value} for key, value in sorted(configuration.env.items()) if value is not None
     ]
@@ -173,6 +178,16 @@ def submission(
         request["nodeOverrides"] = {
             "nodePropertyOverrides": [{"targetNodes": "0:", "containerOverrides": {"environment": environment}}]
         }
+    template = configuration.job_definition_template
+    if "retryStrategy" not in template:
+        request["retryStrategy"] = {
+            "attempts": max(configuration.attempts - attempts_before, 1),
+            "evaluateOnExit": evaluate_on_exit(configuration.retry_exit_codes),
+        }
+    if attempts_before:
+        request["tags"] |= {ATTEMPTS_TAG: str(attempts_before)}
+    if configuration.timeout_seconds and "timeout" not in template:
+        request["timeout"] = {"attemptDurationSeconds": configuration.timeout_seconds}
     if configuration.share_identifier:
         request["shareIdentifier"] = configuration.share_identifier
         if configuration.scheduling_priority is not None:
@@ -180,12 +195,43 @@ def submission(
     return request
 
 
+def attempts_of(job: BatchJob) -> int:
+    """Return how many attempts a run has used up when this job has ended, those of earlier jobs among them."""
+    before = job.tags.get(ATTEMPTS_TAG, "")
+    return (int(before) if before.isdigit() else 0) + max(job.attempts, 1)
+
+
+def check_submission(request: dict[str, Any]) -> None:
+    """Refuse what Batch would take, and then fail the job for.
+
+    Raises:
+        ConfigurationError: The overrides are too long.
+    """
+    for kind in ("containerOverrides", "nodeOverrides"):
+        overrides = request.get(kind, {})
+        size = len(json.dumps(overrides, separators=(",", ":")).encode())
+        if size > _MOST_OVERRIDES:
+            environment = _environment_of(overrides)
+            longest = max(environment, key=lambda variable: len(variable["value"]), default={"name": "command"})["name"]
+            raise ConfigurationError(
+                f"The job's environment and command take {size} bytes, and Batch takes {_MOST_OVERRIDES}; "
+                f"the longest variable is {longest}",
+                where=f"env.{longest}",
+                remedy="Put long values into S3, a secret or the image, and name them instead.",
+            )
+
+
+def _environment_of(overrides: dict[str, Any]) -> list[dict[str, str]]:
+    parts = [overrides, *(part["containerOverrides"] for part in overrides.get("nodePropertyOverrides", []))]
+    return [variable for part in parts for variable in part.get("environment", [])]
+
+
 def job_tags(configuration: BatchJobConfiguration) -> dict[str, str]:
     """Return the job's tags: Prefect's labels, by which a worker finds its jobs again, and the operator's."""
     labels = {key: value for key, value in configuration.labels.items() if value}
     tags = {**configuration.tags, **{key: value for key, value in labels.items() if key.startswith("prefect.io/")}}
     tags |= {key: value for key, value in labels.items() if key not in tags}
-    allowed = {re.sub(r"[^\w\s+\-=.:/@]", "-", key)[:128]: _tag_value(value) for key, value in tags.items()}
+    allowed = {re.sub(r"[^\w +\-=.:/@]", "-", key)[:128]: _tag_value(value) for key, value in tags.items()}
     # Those that adoption needs come first, should there be more than AWS takes.
     first = (RUN_ID_TAG, POOL_TAG, WORKER_TAG)
     ordered = [key for key in first if key in allowed] + [key for key in allowed if key not in first]
@@ -193,4 +239,4 @@ def job_tags(configuration: BatchJobConfiguration) -> dict[str, str]:
 
 
 def _tag_value(value: str) -> str:
-    return re.sub(r"[^\w\s+\-=.:/@]", "-", value)[:256]
+    return re.sub(r"[^\w +\-=.:/@]", "-", value)[:256]

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from prefect_aws_batch.batch_api import BatchApi
 from prefect_aws_batch.causes import CHILD_NODE_REASON, PLACEMENT_REASON
 from prefect_aws_batch.configuration import BatchJobConfiguration
-from prefect_aws_batch.definitions import job_name, submission
+from prefect_aws_batch.definitions import attempts_of, check_submission, job_name, submission
 from prefect_aws_batch.diagnosis import (
     Ending,
     diagnose,
@@ -98,7 +98,7 @@ class JobRun:
         """The container's last lines."""
         return self._logs.tail
 
-    async def submit(self, resubmission: int = 0) -> str:
+    async def submit(self, resubmission: int = 0, *, attempts_before: int = 0) -> str:
         """Submit the job, or adopt the live one of its name, and return its id.
 
         Raises:
@@ -109,20 +109,27 @@ class JobRun:
         name = job_name(self._flow_name, self._flow_run_id, self._run_count, resubmission)
         definition = await self._aws.registrar.definition_for(self._configuration)
         try:
-            job_id, adopted = await self._submit_as(name, definition)
+            job_id, adopted = await self._submit_as(name, definition, attempts_before)
         except ConfigurationError:
             # Somebody may have cleaned the definition up since it was looked up.
             other = await self._aws.registrar.definition_after_refusal(self._configuration, definition)
             if other is None:
                 raise
-            job_id, adopted = await self._submit_as(name, other)
+            job_id, adopted = await self._submit_as(name, other, attempts_before)
         verb = "adopted: it was submitted before" if adopted else "submitted"
         self._logger.info("Batch job %s (%s) %s; %s", job_id, name, verb, self._console_link(job_id))
         await self._followed.submitted(job_id)
         return job_id
 
-    async def _submit_as(self, name: str, definition: str) -> tuple[str, bool]:
-        request = submission(self._configuration, name=name, definition=definition, flow_run_id=self._flow_run_id)
+    async def _submit_as(self, name: str, definition: str, attempts_before: int) -> tuple[str, bool]:
+        request = submission(
+            self._configuration,
+            name=name,
+            definition=definition,
+            flow_run_id=self._flow_run_id,
+            attempts_before=attempts_before,
+        )
+        check_submission(request)
         return await submit_once(self._aws.api, request)
 
     async def to_the_end(self, job_id: str) -> Ending:
@@ -132,7 +139,7 @@ class JobRun:
             if not ending.try_again:
                 return ending
             again = resubmission_of(self.job.name if self.job else "")
-            used = again + (max(self.job.attempts, 1) if self.job else 1)
+            used = attempts_of(self.job) if self.job else 1
             if used >= self._configuration.attempts or not await self._followed.may_go_on():
                 return ending
             assert ending.error is not None
@@ -140,7 +147,7 @@ class JobRun:
                 "%s Attempt %d of %d follows.", ending.error.sentence, used + 1, self._configuration.attempts
             )
             try:
-                job_id = await self.submit(again + 1)
+                job_id = await self.submit(again + 1, attempts_before=used)
             except BatchError as error:
                 return ending_of(error)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 from prefect.settings import get_current_settings
@@ -26,6 +28,7 @@ CREDENTIALS = frozenset(
 )
 """Variables that never stand in a job's plain environment, which everyone who may describe jobs can read."""
 
+_TAG = re.compile(r"[\w +\-=.:/@]*")
 _PASSED_ON = ("PREFECT_API_URL", "PREFECT_LOGGING_LEVEL", "PREFECT_API_TLS_INSECURE_SKIP_VERIFY")
 _OWN_CREDENTIALS = ("PREFECT_API_KEY", "PREFECT_API_AUTH_STRING")
 
@@ -90,6 +93,55 @@ def check_environment(
             where="execution_role_arn",
             remedy="Set the role that ECS reads secrets with.",
         )
+
+
+def check_template(template: Mapping[str, Any]) -> None:
+    """Refuse credentials in the job definition that the operator lays over the form's, at any depth.
+
+    Raises:
+        ConfigurationError: Names the variable and its place.
+    """
+    for place, name in _variables(template, "job_definition_template"):
+        if name.upper() in CREDENTIALS:
+            raise ConfigurationError(
+                f"The credential {name} stands in the job definition, which everyone who may describe jobs reads",
+                where=place,
+                remedy="Store it in Secrets Manager and name its ARN in 'secrets'.",
+            )
+
+
+def _variables(node: Any, place: str) -> Iterator[tuple[str, str]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            if key == "environment" and isinstance(value, list):
+                yield from ((f"{place}.{key}", str(v.get("name", ""))) for v in value if isinstance(v, Mapping))
+            else:
+                yield from _variables(value, f"{place}.{key}")
+    elif isinstance(node, list):
+        for index, value in enumerate(node):
+            yield from _variables(value, f"{place}[{index}]")
+
+
+def check_tags(tags: Mapping[str, str]) -> None:
+    """Refuse tags that AWS refuses, or that would not be what was written.
+
+    Raises:
+        ConfigurationError: Names the tag and what is allowed.
+    """
+    for key, value in tags.items():
+        if key.lower().startswith("aws:"):
+            raise ConfigurationError(
+                f"The tag '{key}' begins with 'aws:', which AWS keeps for itself",
+                where=f"tags.{key}",
+                remedy="Choose another key.",
+            )
+        fits = 0 < len(key) <= 128 and len(value) <= 256
+        if not fits or not _TAG.fullmatch(key) or not _TAG.fullmatch(value):
+            raise ConfigurationError(
+                f"AWS takes no tag {key!r} with the value {value!r}",
+                where=f"tags.{key}",
+                remedy="Allowed: letters, digits, spaces and + - = . : / @ _, at most 128 in a key and 256 in a value.",
+            )
 
 
 def _is_on_this_machine(url: str | None) -> bool:

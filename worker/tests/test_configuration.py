@@ -95,3 +95,43 @@ def test_a_worker_that_logs_in_demands_a_secret_for_its_jobs(configure: Configur
         assert caught.value.where == f"secrets.{name}"
         configure(secrets={name: "arn:aws:secretsmanager:x"}, execution_role_arn="arn:aws:iam::1:role/x").check()
         configure(job_definition="theirs:1").check()
+
+
+@pytest.mark.parametrize(
+    ("tags", "where"),
+    [
+        ({"aws:owner": "me"}, "tags.aws:owner"),
+        ({"note": "tab\there"}, "tags.note"),
+        ({"k" * 129: "v"}, "tags." + "k" * 129),
+        ({"k": "v" * 257}, "tags.k"),
+        ({"": "v"}, "tags."),
+    ],
+)
+def test_tags_that_aws_refuses_are_refused_before(configure: Configure, tags: dict[str, str], where: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        configure(tags=tags).check()
+    assert caught.value.where == where
+
+
+@pytest.mark.parametrize(
+    ("template", "where"),
+    [
+        (
+            {"containerProperties": {"environment": [{"name": "PREFECT_API_KEY", "value": "pnu_x"}]}},
+            "job_definition_template.containerProperties.environment",
+        ),
+        (
+            {
+                "nodeProperties": {
+                    "nodeRangeProperties": [{"container": {"environment": [{"name": "prefect_api_key"}]}}]
+                }
+            },
+            "job_definition_template.nodeProperties.nodeRangeProperties[0].container.environment",
+        ),
+    ],
+)
+def test_a_credential_in_the_template_is_refused(configure: Configure, template: dict[str, Any], where: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        configure(job_definition_template=template).check()
+    assert caught.value.where == where
+    assert "pnu_x" not in str(caught.value)

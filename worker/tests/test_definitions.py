@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from examples import RUN_ID
 from prefect_aws_batch.configuration import BatchJobConfiguration
 from prefect_aws_batch.definitions import (
+    attempts_of,
+    check_submission,
     definition_name,
     evaluate_on_exit,
     job_definition,
@@ -21,7 +23,9 @@ from prefect_aws_batch.definitions import (
     overlay,
     submission,
 )
+from prefect_aws_batch.errors import ConfigurationError
 from prefect_aws_batch.job_run import resubmission_of, run_count_of
+from prefect_aws_batch.states import BatchJob
 
 Configure = Callable[..., BatchJobConfiguration]
 BATCH_MODEL = botocore.session.Session().get_service_model("batch")
@@ -61,6 +65,8 @@ def test_aws_accepts_what_the_form_makes(configure: Configure, nodes: int) -> No
     batch_accepts("SubmitJob", request)
     assert request["shareIdentifier"] == "robotics"
     assert request["schedulingPriorityOverride"] == 10
+    assert request["timeout"] == {"attemptDurationSeconds": 7_200}
+    assert request["retryStrategy"]["attempts"] == 5
     assert request["propagateTags"] is True
 
 
@@ -79,9 +85,7 @@ def test_a_definition_holds_everything_that_the_form_says(configure: Configure) 
     }
     assert container["mountPoints"][0]["containerPath"] == "/mnt/efs"
     assert container["logConfiguration"]["options"]["awslogs-group"] == "/isaaclab"
-    assert definition["timeout"] == {"attemptDurationSeconds": 7_200}
-    assert definition["retryStrategy"]["attempts"] == 5
-    assert definition["schedulingPriority"] == 10
+    assert definition["schedulingPriority"] == 0, "each submission's own, like attempts and timeout"
 
 
 def test_a_job_without_gpus_asks_for_none(configure: Configure) -> None:
@@ -94,7 +98,7 @@ def test_runs_of_one_configuration_share_a_definition_whatever_their_environment
     assert definition_name("p", job_definition(one)) == definition_name("p", job_definition(two))
 
 
-@pytest.mark.parametrize("change", [{"memory": 15_000}, {"image": "trainer:2"}, {"attempts": 2}, {"num_nodes": 2}])
+@pytest.mark.parametrize("change", [{"memory": 15_000}, {"image": "trainer:2"}, {"num_nodes": 2}])
 def test_another_content_has_another_name(configure: Configure, change: dict[str, Any]) -> None:
     assert definition_name("p", job_definition(configure())) != definition_name(
         "p", job_definition(configure(**change))
@@ -173,3 +177,36 @@ def test_tags_are_cut_to_what_aws_takes_and_never_lose_those_that_adoption_needs
     assert tags["prefect.io/flow-run-id"] == str(RUN_ID)
     assert tags["prefect.io/work-pool-name"] == "gpu"
     assert all(len(value) <= 256 and ";" not in value for value in tags.values())
+
+
+@pytest.mark.parametrize(
+    "change", [{"attempts": 2}, {"timeout_seconds": 60}, {"scheduling_priority": 9}, {"retry_exit_codes": [3]}]
+)
+def test_one_shape_is_one_definition(configure: Configure, change: dict[str, Any]) -> None:
+    fair = {"share_identifier": "a"}
+    assert job_definition(configure(**fair)) == job_definition(configure(**fair, **change))
+
+
+def test_what_earlier_jobs_used_up_is_no_longer_there(configure: Configure) -> None:
+    request = submission(configure(attempts=3), name="j", definition="d", flow_run_id=RUN_ID, attempts_before=2)
+    assert request["retryStrategy"]["attempts"] == 1
+    job = BatchJob("j", "j", "FAILED", attempts=1, tags=request["tags"])
+    assert attempts_of(job) == 3
+
+
+def test_the_operators_own_retries_and_timeout_win(configure: Configure) -> None:
+    template = {"retryStrategy": {"attempts": 1}, "timeout": {"attemptDurationSeconds": 60}}
+    configuration = configure(job_definition_template=template, timeout_seconds=90)
+    request = submission(configuration, name="j", definition="d", flow_run_id=RUN_ID)
+    assert not {"retryStrategy", "timeout"} & set(request)
+    assert job_definition(configuration)["timeout"] == {"attemptDurationSeconds": 60}
+
+
+@pytest.mark.parametrize("nodes", [1, 2])
+def test_overrides_longer_than_batch_takes_are_refused_with_the_longest(configure: Configure, nodes: int) -> None:
+    configuration = configure(env={"SMALL": "x", "URLS": "u" * 8_200}, num_nodes=nodes)
+    request = submission(configuration, name="j", definition="d", flow_run_id=RUN_ID)
+    with pytest.raises(ConfigurationError, match="the longest variable is URLS") as caught:
+        check_submission(request)
+    assert caught.value.where == "env.URLS"
+    check_submission(submission(configure(), name="j", definition="d", flow_run_id=RUN_ID))

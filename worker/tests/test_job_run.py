@@ -126,6 +126,21 @@ async def test_batchs_own_attempts_count_too(batch: FakeBatch, start: Start) -> 
     assert len(batch.jobs) == 1
 
 
+async def test_three_attempts_are_three_in_all(batch: FakeBatch, start: Start) -> None:
+    def lost_after(attempts: int) -> Callable[[str], None]:
+        def lost(job: str) -> None:
+            batch.fail(job, reason="CannotPullContainerError: context canceled")
+            batch.move(job, "FAILED", attempts=[{}] * attempts)
+
+        return lost
+
+    with playing(batch, lost_after(2), lost_after(1), lost_after(1)):
+        ending = await end_of(start(attempts=3))
+    assert isinstance(ending.error, MachineLostError)
+    given = [job["request"]["retryStrategy"]["attempts"] for job in batch.jobs.values()]
+    assert given == [3, 1], "the second job has what the first left over"
+
+
 async def test_a_users_error_is_never_tried_again(batch: FakeBatch, start: Start) -> None:
     with playing(batch, lambda job: batch.fail(job, exit_code=137, reason="OutOfMemoryError: killed")):
         ending = await end_of(start(attempts=5))

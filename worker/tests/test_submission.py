@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from examples import RUN_ID
 from fake_batch import FakeBatch, refused, throttled, timed_out
@@ -125,3 +125,20 @@ async def test_clean_up_takes_old_definitions_and_only_ours(
     assert "arn:prefect-of-somebody-else:1" in active
     assert f"arn:{name}:1" in gone, "a superseded revision"
     assert len(active) == 3
+
+
+async def test_expired_credentials_are_renewed(batch: FakeBatch) -> None:
+    error = {"Error": {"Code": "ExpiredTokenException", "Message": "expired"}}
+    old = FakeBatch()
+    old.before["describe_jobs"] = [ClientError(error, "DescribeJobs")]
+    renewed: list[int] = []
+
+    def renew() -> tuple[FakeBatch, FakeBatch]:
+        renewed.append(1)
+        return batch, batch
+
+    job_id = batch.add("steps")
+    api = BatchApi(old, old, renew=renew)
+    assert [job.job_id for job in await api.describe([job_id])] == [job_id]
+    await api.describe([job_id])
+    assert (len(renewed), old.calls["describe_jobs"], batch.calls["describe_jobs"]) == (1, 1, 2)
