@@ -26,6 +26,7 @@ from prefect_aws_batch.phases import is_unfinished, may_have_a_new_job
 from prefect_aws_batch.reconciler import WORKER_LABEL, Sweeper
 from prefect_aws_batch.reporting import read_run, report
 from prefect_aws_batch.states import BatchJob
+from prefect_aws_batch.timeline import Timeline
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -41,12 +42,13 @@ class BatchWorkerResult(BaseWorkerResult):
     """How a job ended: its id, and 0, its exit code, or 1 where it has none."""
 
 
-class _Notes:
+class _Notes(Timeline):
     """What one run's job is told and asks as it goes."""
 
-    def __init__(self, client: PrefectClient, flow_run_id: UUID, started: Callable[[str], None] | None = None) -> None:
+    def __init__(self, client: PrefectClient, flow_run: FlowRun, started: Callable[[str], None] | None = None) -> None:
+        super().__init__(flow_run)
         self._client = client
-        self._flow_run_id = flow_run_id
+        self._flow_run_id = flow_run.id
         self._started = started
 
     async def submitted(self, job_id: str) -> None:
@@ -147,7 +149,7 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
         if self._sweeper is not None:
             self._sweeper.note(configuration)
         try:
-            notes = _Notes(self.client, flow_run.id, task_status.started if task_status else None)
+            notes = _Notes(self.client, flow_run, task_status.started if task_status else None)
             job_run = await self._job_run(flow_run, configuration, notes, run_count=flow_run.run_count)
             try:
                 job_id = await job_run.submit()
@@ -236,7 +238,7 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
                 await report(self.client, flow_run.id, ending_of(error), [])
                 return
             logger.info("Worker '%s' adopts Batch job %s (%s)", self.name, job.job_id, job.status)
-            notes = _Notes(self.client, flow_run.id)
+            notes = _Notes(self.client, flow_run)
             await notes.submitted(job.job_id)
             run_count = run_count_of(job.name)
             job_run = await self._job_run(flow_run, configuration, notes, run_count=run_count)

@@ -24,7 +24,7 @@ ATTEMPTS_TAG = "prefect-aws-batch/attempts-before"
 
 RUN_ID_PARAMETER = "flow_run_id"
 _VOLUME = "jobs"
-_MAIN_NODE = 0
+MAIN_NODE = 0
 _MOST_TAGS = 50
 _MOST_OVERRIDES = 8_192
 """Bytes of JSON."""
@@ -122,9 +122,9 @@ def _nodes(configuration: BatchJobConfiguration, container: dict[str, Any]) -> d
     last = configuration.num_nodes - 1
     return {
         "numNodes": configuration.num_nodes,
-        "mainNode": _MAIN_NODE,
+        "mainNode": MAIN_NODE,
         "nodeRangeProperties": [
-            {"targetNodes": f"{_MAIN_NODE}:{_MAIN_NODE}", "container": {**container, "command": command}},
+            {"targetNodes": f"{MAIN_NODE}:{MAIN_NODE}", "container": {**container, "command": command}},
             {
                 "targetNodes": f"1:{last}",
                 "container": {**container, "command": join},
@@ -197,8 +197,13 @@ def submission(
 
 def attempts_of(job: BatchJob) -> int:
     """Return how many attempts a run has used up when this job has ended, those of earlier jobs among them."""
+    return attempts_before(job) + max(job.attempts, 1)
+
+
+def attempts_before(job: BatchJob) -> int:
+    """Return how many attempts a run had used up before this job was submitted."""
     before = job.tags.get(ATTEMPTS_TAG, "")
-    return (int(before) if before.isdigit() else 0) + max(job.attempts, 1)
+    return int(before) if before.isdigit() else 0
 
 
 def check_submission(request: dict[str, Any]) -> None:

@@ -9,14 +9,22 @@ import time
 from collections.abc import Awaitable
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 from uuid import UUID
 
 from botocore.exceptions import ClientError
 
 from prefect_aws_batch.batch_api import BatchApi
-from prefect_aws_batch.causes import CHILD_NODE_REASON, PLACEMENT_REASON
+from prefect_aws_batch.causes import CHILD_NODE_REASON, PLACEMENT_REASON, PLAIN
 from prefect_aws_batch.configuration import BatchJobConfiguration
-from prefect_aws_batch.definitions import attempts_of, check_submission, job_name, submission
+from prefect_aws_batch.definitions import (
+    MAIN_NODE,
+    attempts_before,
+    attempts_of,
+    check_submission,
+    job_name,
+    submission,
+)
 from prefect_aws_batch.diagnosis import (
     Ending,
     diagnose,
@@ -34,6 +42,8 @@ if TYPE_CHECKING:
     Logger = logging.LoggerAdapter[logging.Logger] | logging.Logger
 
 _LOGS_EVERY = 5.0
+_MAIN_ENDS_WITHIN, _LOOKS_AT_MAIN = 20.0, 4
+"""Seconds, and looks, for which another node's death waits to see whether it was the main node's end that caused it."""
 _LAST_LINES_WITHIN = 20.0
 """Seconds for which a job's end waits for its log's end."""
 _RESUBMISSION = re.compile(r"-[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}-(?P<run>\d+)(?:-(?P<again>\d+))?$")
@@ -64,6 +74,12 @@ class Followed(Protocol):
 
     def may_go_on(self) -> Awaitable[bool]:
         """Whether the run still wants a container."""
+
+    def changed(self, job: BatchJob) -> None:
+        """Note another status, or reason, of the job."""
+
+    def looked_at(self, job: BatchJob, *, ran_before: bool) -> None:
+        """Note that the job was seen, and whether an attempt of the run's ran before."""
 
 
 class JobRun:
@@ -98,7 +114,7 @@ class JobRun:
         """The container's last lines."""
         return self._logs.tail
 
-    async def submit(self, resubmission: int = 0, *, attempts_before: int = 0) -> str:
+    async def submit(self, resubmission: int = 0, *, used: int = 0) -> str:
         """Submit the job, or adopt the live one of its name, and return its id.
 
         Raises:
@@ -109,25 +125,25 @@ class JobRun:
         name = job_name(self._flow_name, self._flow_run_id, self._run_count, resubmission)
         definition = await self._aws.registrar.definition_for(self._configuration)
         try:
-            job_id, adopted = await self._submit_as(name, definition, attempts_before)
+            job_id, adopted = await self._submit_as(name, definition, used)
         except ConfigurationError:
             # Somebody may have cleaned the definition up since it was looked up.
             other = await self._aws.registrar.definition_after_refusal(self._configuration, definition)
             if other is None:
                 raise
-            job_id, adopted = await self._submit_as(name, other, attempts_before)
+            job_id, adopted = await self._submit_as(name, other, used)
         verb = "adopted: it was submitted before" if adopted else "submitted"
         self._logger.info("Batch job %s (%s) %s; %s", job_id, name, verb, self._console_link(job_id))
         await self._followed.submitted(job_id)
         return job_id
 
-    async def _submit_as(self, name: str, definition: str, attempts_before: int) -> tuple[str, bool]:
+    async def _submit_as(self, name: str, definition: str, used: int) -> tuple[str, bool]:
         request = submission(
             self._configuration,
             name=name,
             definition=definition,
             flow_run_id=self._flow_run_id,
-            attempts_before=attempts_before,
+            attempts_before=used,
         )
         check_submission(request)
         return await submit_once(self._aws.api, request)
@@ -147,7 +163,7 @@ class JobRun:
                 "%s Attempt %d of %d follows.", ending.error.sentence, used + 1, self._configuration.attempts
             )
             try:
-                job_id = await self.submit(again + 1, attempts_before=used)
+                job_id = await self.submit(again + 1, used=used)
             except BatchError as error:
                 return ending_of(error)
 
@@ -171,6 +187,7 @@ class JobRun:
 
     async def _watch(self, watch: Watch, nodes: list[asyncio.Task[None]]) -> BatchJob:
         placement = Placement(self._configuration.placement_timeout_seconds)
+        ran_before = False
         last = ("", "")
         while True:
             job = await watch.changed(timeout=self._configuration.poll_interval) or watch.latest
@@ -180,12 +197,14 @@ class JobRun:
                 last = (job.status, job.status_reason)
                 reason = f": {job.status_reason}" if job.status_reason else ""
                 self._logger.info("Batch job %s is %s%s", job.job_id, job.status, reason)
+                self._followed.changed(job)
+            waits_again = job.attempts > 0 and job.status in WAITING
+            ran_before = ran_before or waits_again or attempts_before(job) > 0
+            self._followed.looked_at(job, ran_before=ran_before)
             await self._follow_log(job.log_stream)
             if not job.is_live:
                 return await self._with_exit_code(job)
-            if job.status == "RUNNING" and self._configuration.num_nodes > 1 and not nodes:
-                count = range(self._configuration.num_nodes)
-                nodes += [asyncio.create_task(self._watch_node(job.job_id, node)) for node in count]
+            await self._watch_nodes(job, nodes)
             error = placement.look(job, time.time())
             if error is not None and self._verdict is None:
                 await self._give_up(job, error)
@@ -201,19 +220,34 @@ class JobRun:
                 return
             self._verdict = error
 
+    async def _watch_nodes(self, job: BatchJob, nodes: list[asyncio.Task[None]]) -> None:
+        """Watch the nodes of each attempt: in the next one, they run again under the same ids."""
+        if job.status == "RUNNING" and all(node.done() for node in nodes):
+            count = self._configuration.num_nodes if self._configuration.num_nodes > 1 else 0
+            nodes[:] = [asyncio.create_task(self._watch_node(job.job_id, node)) for node in range(count)]
+        elif job.status != "RUNNING" and nodes:
+            for node in nodes:
+                node.cancel()
+            await asyncio.gather(*nodes, return_exceptions=True)
+            nodes.clear()
+
     async def _watch_node(self, job_id: str, node: int) -> None:
         """Bring the main node's log, and end the job when another node dies: the rest would wait for it."""
         node_id = f"{job_id}#{node}"
         watch = self._aws.poller.watch(node_id, interval=self._configuration.poll_interval)
+        told: str | None = None
         try:
             while True:
                 job = await watch.changed()
                 assert job is not None
-                if node == 0:
+                if node == MAIN_NODE:
                     await self._follow_log(job.log_stream)
+                elif job.log_stream and job.log_stream != told:
+                    told = job.log_stream
+                    self._logger.info("The log of node %d: %s", node, self._log_link(told))
                 if job.is_live:
                     continue
-                if node > 0 and job.status == "FAILED":
+                if node != MAIN_NODE and job.status == "FAILED" and await self._died_before_the_main_node(job, job_id):
                     death = diagnose(job, self._configuration.retry_exit_codes).error
                     assert death is not None
                     self._verdict = self._verdict or type(death)(
@@ -228,8 +262,38 @@ class JobRun:
         finally:
             self._aws.poller.forget(node_id)
 
+    async def _died_before_the_main_node(self, node: BatchJob, job_id: str) -> bool:
+        """Whether a node's death is its own: Batch stops all others as soon as the main node has ended."""
+        for look in range(_LOOKS_AT_MAIN):
+            found = await self._aws.api.describe([f"{job_id}#{MAIN_NODE}"])
+            if found and not found[0].is_live:
+                main, own = found[0].stopped_at, node.stopped_at
+                return main is not None and own is not None and own < main
+            if look + 1 < _LOOKS_AT_MAIN:
+                await asyncio.sleep(min(_MAIN_ENDS_WITHIN / _LOOKS_AT_MAIN, self._configuration.poll_interval))
+        return True
+
+    async def _of_main_node(self, job: BatchJob) -> BatchJob:
+        """A multi-node job ends as its main node did; the job itself tells neither exit code nor reason."""
+        try:
+            found = await self._aws.api.describe([f"{job.job_id}#{MAIN_NODE}"])
+        except ClientError:
+            return job
+        if not found or found[0].is_live:
+            return job
+        main = found[0]
+        return replace(
+            job,
+            status_reason=job.status_reason if not PLAIN.match(job.status_reason) else main.status_reason,
+            exit_code=main.exit_code,
+            container_reason=main.container_reason,
+            has_started=main.has_started,
+        )
+
     async def _with_exit_code(self, job: BatchJob) -> BatchJob:
-        """Some engines tell a container's exit code in lists only."""
+        """Find what DescribeJobs leaves out: a main node's end, and with some engines a container's exit code."""
+        if job.status == "FAILED" and self._configuration.num_nodes > 1:
+            job = await self._of_main_node(job)
         if job.status != "FAILED" or job.exit_code is not None or not job.queue:
             return job
         try:
@@ -273,6 +337,11 @@ class JobRun:
             self._logger.info("The log is still being read.")
         except Exception as error:  # the job's end matters more than its last lines
             self._say_once(f"The log could not be read: {error}")
+
+    def _log_link(self, stream: str) -> str:
+        region, group = self._aws.api.region, quote(self._configuration.log_group, safe="")
+        where = f"log-groups/log-group/{group}/log-events/{quote(stream, safe='')}"
+        return f"https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}#logsV2:{where}"
 
     def _console_link(self, job_id: str) -> str:
         region = self._aws.api.region

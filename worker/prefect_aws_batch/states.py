@@ -12,6 +12,8 @@ EXIT_TERMINATED = 143
 """Exit code of a container that ended on SIGTERM."""
 EXIT_TEMPORARY = 75
 """Exit code by which a container says that another machine may do better (EX_TEMPFAIL of sysexits.h)."""
+STARTING = "STARTING"
+"""On a machine, pulling the image."""
 WAITING = frozenset(("SUBMITTED", "PENDING", "RUNNABLE"))
 """Without a machine."""
 

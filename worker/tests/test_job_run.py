@@ -25,6 +25,7 @@ from prefect_aws_batch.errors import (
 from prefect_aws_batch.job_run import Aws, JobRun
 from prefect_aws_batch.logs import JobLogs
 from prefect_aws_batch.reporting import end_state
+from prefect_aws_batch.states import BatchJob
 
 pytestmark = pytest.mark.anyio
 
@@ -38,12 +39,20 @@ class Notes:
     def __init__(self) -> None:
         self.job_ids: list[str] = []
         self.wanted = True
+        self.statuses: list[str] = []
+        self.looks: list[tuple[str, bool]] = []
 
     async def submitted(self, job_id: str) -> None:
         self.job_ids.append(job_id)
 
     async def may_go_on(self) -> bool:
         return self.wanted
+
+    def changed(self, job: BatchJob) -> None:
+        self.statuses.append(job.status)
+
+    def looked_at(self, job: BatchJob, *, ran_before: bool) -> None:
+        self.looks.append((job.status, ran_before))
 
 
 @pytest.fixture
@@ -124,6 +133,24 @@ async def test_batchs_own_attempts_count_too(batch: FakeBatch, start: Start) -> 
         ending = await end_of(start(attempts=2))
     assert isinstance(ending.error, MachineLostError)
     assert len(batch.jobs) == 1
+
+
+async def test_a_run_whose_machine_was_reclaimed_is_spoken_for_until_the_next(
+    batch: FakeBatch, start: Start, notes: Notes
+) -> None:
+    run = start(attempts=3)
+    job_id = await run.submit()
+    following = asyncio.create_task(run.to_the_end(job_id))
+    started = {"startedAt": 1}
+    for status, fields in (("RUNNABLE", {}), ("RUNNING", started), ("RUNNABLE", {"attempts": [{}]}), ("RUNNING", {})):
+        batch.move(job_id, status, **fields)
+        await asyncio.sleep(0.5)
+    batch.move(job_id, "SUCCEEDED")
+    await asyncio.wait_for(following, 10)
+    spoken = [ran_before for _, ran_before in notes.looks]
+    assert spoken[0] is False
+    assert {ran_before for status, ran_before in notes.looks if status == "RUNNABLE"} == {False, True}
+    assert notes.statuses == ["RUNNABLE", "RUNNING", "RUNNABLE", "RUNNING", "SUCCEEDED"]
 
 
 async def test_three_attempts_are_three_in_all(batch: FakeBatch, start: Start) -> None:
@@ -224,6 +251,52 @@ async def test_the_death_of_another_node_ends_the_job_with_its_reason(batch: Fak
     assert batch.terminated[0][0] == job_id
     assert batch.terminated[0][1].startswith(CHILD_NODE_REASON)
     assert run.tail == ["rank 0 is here"], "the main node's log is the job's"
+
+
+async def test_the_main_nodes_verdict_counts_not_that_of_a_node_stopped_after_it(
+    batch: FakeBatch, start: Start
+) -> None:
+    run = start(num_nodes=2, attempts=1)
+    job_id = await run.submit()
+    for node in range(2):
+        batch.jobs[f"{job_id}#{node}"] = {"jobId": f"{job_id}#{node}", "status": "RUNNING"}
+    batch.move(job_id, "RUNNING")
+    following = asyncio.create_task(run.to_the_end(job_id))
+    await asyncio.sleep(0.5)
+    batch.fail(f"{job_id}#0", "Essential container in task exited", exit_code=3)
+    batch.fail(f"{job_id}#1", "Node terminated", exit_code=137)
+    await asyncio.sleep(0.5)
+    batch.move(job_id, "FAILED", statusReason="Essential container in task exited")
+    ending = await asyncio.wait_for(following, 10)
+    assert isinstance(ending.error, ContainerError)
+    assert "exit code 3" in ending.error.what
+    assert not batch.terminated
+
+
+async def test_the_second_attempts_log_is_followed_and_every_nodes_is_named(
+    batch: FakeBatch, start: Start, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    run = start(num_nodes=2, attempts=2)
+    job_id = await run.submit()
+    following = asyncio.create_task(run.to_the_end(job_id))
+    for attempt in (1, 2):
+        for node in range(2):
+            stream = {"container": {"logStreamName": f"node-{node}-{attempt}"}}
+            batch.jobs[f"{job_id}#{node}"] = {"jobId": f"{job_id}#{node}", "status": "RUNNING", **stream}
+        batch.log(f"node-0-{attempt}", f"attempt {attempt}")
+        batch.move(job_id, "RUNNING")
+        await asyncio.sleep(0.7)
+        if attempt == 1:
+            batch.fail(f"{job_id}#0", "Host EC2 (instance i-1) terminated.")
+            batch.fail(f"{job_id}#1", "Host EC2 (instance i-1) terminated.")
+            batch.move(job_id, "RUNNABLE", attempts=[{}])
+            await asyncio.sleep(0.5)
+    batch.move(f"{job_id}#0", "SUCCEEDED")
+    batch.move(job_id, "SUCCEEDED")
+    assert (await asyncio.wait_for(following, 10)).state == "completed"
+    assert run.tail == ["attempt 1", "attempt 2"]
+    assert "log-events/node-1-2" in caplog.text
 
 
 async def test_a_definition_that_was_cleaned_up_is_registered_again(batch: FakeBatch, start: Start) -> None:
