@@ -189,6 +189,13 @@ class ServiceStack(Stack):
         request = requirements_for(first.gpus, families=self._config.compute.families)
         return {
             "job_queue": first.resumable,
+            # Each job names the queue of its size; left-over jobs are looked for in all of them.
+            "other_queues": [
+                queue
+                for size in compute.queues.sets
+                for queue in (size.resumable, size.on_demand, size.multi_node)
+                if queue is not None
+            ],
             "image": next(iter(images.simulators.values())).image_uri,
             "vcpu": request.vcpus,
             "memory": request.memory_mib,
