@@ -155,6 +155,25 @@ def sweep(
 
 
 @app.command()
+def compare(
+    places: Annotated[
+        list[str],
+        typer.Argument(help="Evaluations' folders, `metrics.csv` files, job ids, or names."),
+    ],
+    metric: Annotated[
+        Literal["meanReturn", "successRate"], typer.Option(help="What to compare by; larger is better.")
+    ] = "meanReturn",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")] = False,
+    outputs: Annotated[str | None, typer.Option(help="Where ids and names are looked for.")] = None,
+) -> None:
+    """Say which of several evaluated policies is better, which differences could be chance, and what was not seen."""
+    from isaaclab_flows.cli.compare import run_compare
+
+    with fail():
+        run_compare(places, metric=metric, as_json=as_json, outputs=outputs)
+
+
+@app.command()
 def up(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port of the Prefect server; the next one serves the files.")] = 4200,

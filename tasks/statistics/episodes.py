@@ -7,6 +7,9 @@ leaves no mean.
 from __future__ import annotations
 
 import csv
+import io
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -55,6 +58,26 @@ def read_episodes(path: Path) -> Episodes:
         raise _unreadable(path, str(error.strerror or error)) from error
     if not rows:
         raise _unreadable(path, "it has no rows")
+    return _episodes(rows, path)
+
+
+def parse_episodes(text: str, *, where: str) -> dict[str, Episodes]:
+    """Return each checkpoint's episodes of a published metrics.csv, by the name that it has there.
+
+    Args:
+        text: The CSV: the columns of an episodes.csv behind the column `checkpoint`.
+        where: Its path or URI, for errors.
+
+    Raises:
+        OutputsMissingError: A row is not whole.
+    """
+    of_checkpoint: dict[str, list[dict[str, str]]] = defaultdict(list)
+    for row in csv.DictReader(io.StringIO(text)):
+        of_checkpoint[row["checkpoint"]].append(row)
+    return {name: _episodes(rows, where) for name, rows in of_checkpoint.items()}
+
+
+def _episodes(rows: Sequence[Mapping[str, str]], path: Path | str) -> Episodes:
     try:
         terms = [name for name in rows[0] if name.startswith(TERM_PREFIX)]
         return Episodes(
@@ -146,7 +169,7 @@ def _not_numbers(episodes: Episodes, checkpoint: str) -> ErrorRecord | None:
     )
 
 
-def _unreadable(path: Path, reason: str) -> OutputsMissingError:
+def _unreadable(path: Path | str, reason: str) -> OutputsMissingError:
     return OutputsMissingError(
         f"The evaluation's episodes cannot be read: {reason}", where=str(path), remedy="Run the evaluation again."
     )
