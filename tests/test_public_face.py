@@ -129,7 +129,7 @@ def test_checkpoints_are_relative_to_the_working_folder(runs: Runs, tmp_path: Pa
     ("changes", "kind", "words"),
     [
         ({"num_envs": "many"}, ConfigError, "numEnvs"),
-        ({"max_iterations": None}, ConfigError, "maxIterations"),
+        ({"max_iterations": 0}, ConfigError, "maxIterations"),
         ({"task": "Isaac-Cartpole-Dircet"}, ConfigError, "Isaac-Cartpole-Direct"),
         ({"overrides": {"trainingConfig.numEvs": 1}}, ConfigError, "numEvs"),
         ({"resume_checkpoint": "none.pt"}, InputMissingError, "resumeCheckpoint"),

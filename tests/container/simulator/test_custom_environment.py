@@ -74,7 +74,7 @@ def test_src_and_flat_layouts_are_installed_with_their_data_below_a_top_folder_o
 @pytest.mark.parametrize("name", LIKE_OURS)
 def test_a_package_may_be_called_like_a_folder_of_ours(tmp_path, monkeypatch, name):
     monkeypatch.delitem(sys.modules, name, raising=False)
-    assert install(job(tmp_path, project(name, REGISTER.format(task="Our-Task")))) == ("Our-Task",)
+    assert install(job(tmp_path, project(name, REGISTER.format(task="Our-Task")))).tasks == ("Our-Task",)
     assert Path(sys.modules[name].__file__).is_relative_to(tmp_path / "environment" / "site")
 
 
