@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Final
 
 from isaaclab_flows.container.start.gpu_health import Gpu, examine
+from isaaclab_flows.container.start.interfaces import network_variables
 from isaaclab_flows.container.start.join import join, refuse
 from isaaclab_flows.schemas.errors import ConfigError, FlowsError
 from isaaclab_flows.schemas.nodes import EXIT_TERMINATED, EXIT_UNHEALTHY_GPU, Node
@@ -47,7 +48,11 @@ def main(arguments: Sequence[str]) -> int:
         report = examine(needed=device == "cuda") if device != "cpu" else None
         for line in introduction(os.environ, report.gpus if report else ()):
             say(line)
-        node = _joining(arguments)
+        here = Node.from_environment(os.environ)
+        if here is not None:
+            os.environ.update(network_variables(os.environ, here))
+            say(f"The nodes speak through {os.environ['GLOO_SOCKET_IFNAME']}")
+        node = _joining(arguments, here)
         if report and report.trouble:
             say(f"The GPU here must not be used: {report.trouble}. Nothing was started; the job may run elsewhere.")
             if node is not None:
@@ -61,11 +66,10 @@ def main(arguments: Sequence[str]) -> int:
         return _EXIT_USAGE
 
 
-def _joining(arguments: Sequence[str]) -> Node | None:
+def _joining(arguments: Sequence[str], node: Node | None) -> Node | None:
     """Return the node that this machine is to join as; None when the command is another."""
     if list(arguments) != ["join"]:
         return None
-    node = Node.from_environment(os.environ)
     if node is None:
         raise ConfigError(
             "`join` is for a node of a multi-node job",
