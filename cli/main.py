@@ -23,6 +23,11 @@ jobs = typer.Typer(
     no_args_is_help=True,
 )
 app.add_typer(jobs, name="jobs")
+cloud = typer.Typer(help="See, check and take down a deployment to AWS.", no_args_is_help=True)
+app.add_typer(cloud, name="cloud")
+
+DeploymentArgument = Annotated[str, typer.Argument(help="The deployment's `name` in infrastructure/config.yaml.")]
+RegionOption = Annotated[str | None, typer.Option(help="Its region; by default the one that AWS's settings name.")]
 
 JobArgument = Annotated[str, typer.Argument(help="An id, four or more of its first characters, a name, or `latest`.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -302,6 +307,38 @@ def jobs_video(job: JobArgument = "latest") -> None:
 
     with fail():
         open_video(job)
+
+
+@cloud.command("status")
+def cloud_status(name: DeploymentArgument = "isaaclab", region: RegionOption = None) -> None:
+    """Show stacks, services and the queues' jobs."""
+    from isaaclab_flows.cli import cloud as aws
+
+    with fail():
+        sys.exit(0 if aws.status(aws.clients(region), name) else 1)
+
+
+@cloud.command("check")
+def cloud_check(name: DeploymentArgument = "isaaclab", region: RegionOption = None) -> None:
+    """Look for what would keep jobs from running, and say what to do; only reads. Exit code 1: something is wrong."""
+    from isaaclab_flows.cli import cloud as aws
+
+    with fail():
+        sys.exit(0 if aws.check(aws.clients(region), name) else 1)
+
+
+@cloud.command("destroy")
+def cloud_destroy(
+    name: DeploymentArgument,
+    region: RegionOption = None,
+    keep_data: Annotated[bool, typer.Option("--keep-data", help="Leave the data stack as it is.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it.")] = False,
+) -> None:
+    """Delete a deployment's stacks. Files, buckets and the key stay in any case."""
+    from isaaclab_flows.cli import cloud as aws
+
+    with fail():
+        aws.destroy(aws.clients(region), name, keep_data=keep_data, confirmed=yes)
 
 
 if __name__ == "__main__":
