@@ -57,7 +57,7 @@ def test_a_training_and_the_evaluation_of_its_checkpoint(bodies: Bodies) -> None
     assert (outcome.training.iterations, outcome.training.last_checkpoint) == (2, "model_1.pt")
     assert published(outcome) == {file.path for file in outcome.files}
     assert {"checkpoints/model_1.pt", "metrics.csv", "summary.json", "training-config.json"} <= published(outcome)
-    evaluated = bodies.orchestrate(bodies.evaluation(Path(outcome.output_uri) / "checkpoints/model_1.pt"))
+    evaluated = bodies.orchestrate(bodies.evaluation(Path(outcome.output_uri) / "checkpoints/model_1.pt", source="ui"))
     (summary,) = evaluated.evaluations
     assert (summary.episodes, summary.mean_return, summary.success_rate) == (4, 2.0, 1.0)
     assert (summary.checkpoint_iteration, summary.mean_length) == (1, 10.0)
