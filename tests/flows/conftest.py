@@ -44,7 +44,9 @@ class Bodies:
 
     folder: Path
     simulator: Path
-    run: SimpleNamespace = field(default_factory=lambda: SimpleNamespace(id=UUID(int=1), ui_url="", parameters={}))
+    run: SimpleNamespace = field(
+        default_factory=lambda: SimpleNamespace(id=UUID(int=1), name="run", ui_url="", parameters={})
+    )
 
     def request(self, job_id: str = "job-1", **changes: Any) -> Request:
         fields = {"source": "vams", "config": CONFIG, "output_uri": str(self.folder / "out")}
@@ -79,7 +81,7 @@ def bodies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bodies]:
     for module in modules.values():
         monkeypatch.setattr(module, "get_run_logger", lambda: logging.getLogger("flows"))
     monkeypatch.setattr(orchestrate, "open_job", modules["open"].open_job.fn)
-    monkeypatch.setattr(orchestrate, "execute", modules["execute"].execute.fn)
+    monkeypatch.setattr(orchestrate, "execution", lambda _: modules["execute"].execute.fn)
     monkeypatch.setattr(orchestrate, "close", modules["close"].close.fn)
     monkeypatch.setattr(modules["handle_error"], "keep_saved", modules["handle_error"].keep_saved.fn)
     monkeypatch.setattr(orchestrate, "runtime", SimpleNamespace(flow_run=made.run))

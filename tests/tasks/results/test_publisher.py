@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from isaaclab_flows.schemas.errors import StorageError
+from isaaclab_flows.schemas.errors import InfrastructureLostError, StorageError
 from isaaclab_flows.tasks.job.folder import JobFolder
 from isaaclab_flows.tasks.results import publisher as publishing
 from isaaclab_flows.tasks.results.publisher import Mirror, Publisher
@@ -25,6 +25,10 @@ def within(seconds: float, holds: Callable[[], bool]) -> bool:
     return holds()
 
 
+def ours() -> None:
+    """The folder is still held."""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> JobFolder:
     made = JobFolder(tmp_path / "job")
@@ -37,7 +41,7 @@ def folder(tmp_path: Path) -> JobFolder:
 def test_what_is_finished_is_in_staging_before_the_work_ends(folder: JobFolder, tmp_path: Path) -> None:
     job = vams_job.job(staging_uri=str(tmp_path / "staging"))
     warnings: list[str] = []
-    with Publisher(job, folder, warn=warnings.append) as publisher:
+    with Publisher(job, folder, warn=warnings.append, require=ours) as publisher:
         assert not (tmp_path / "staging").exists(), "nothing until something is finished"
         publisher.wake()
         assert within(20, (tmp_path / "staging/metrics.csv").is_file)
@@ -59,7 +63,9 @@ def test_a_fault_is_a_warning_and_tried_again_and_the_last_one_is_raised(
 
     monkeypatch.setattr(Mirror, "sync", refuse)
     warnings: list[str] = []
-    with Publisher(vams_job.job(staging_uri=str(tmp_path / "s")), folder, warn=warnings.append) as publisher:
+    with Publisher(
+        vams_job.job(staging_uri=str(tmp_path / "s")), folder, warn=warnings.append, require=ours
+    ) as publisher:
         publisher.wake()
         assert tried.wait(20)
         assert within(20, lambda: len(warnings) == 1)
@@ -73,7 +79,7 @@ def test_a_fault_is_a_warning_and_tried_again_and_the_last_one_is_raised(
 
 def test_it_looks_by_itself_too(folder: JobFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(publishing, "EVERY_SECONDS", 0.01)
-    with Publisher(vams_job.job(staging_uri=str(tmp_path / "s")), folder, warn=pytest.fail):
+    with Publisher(vams_job.job(staging_uri=str(tmp_path / "s")), folder, warn=pytest.fail, require=ours):
         assert within(20, (tmp_path / "s/checkpoints/model_1.pt").is_file)
 
 
@@ -85,3 +91,18 @@ def test_a_mirror_leaves_what_is_being_written_and_a_tree_that_is_its_own_target
     assert Mirror(tree, FolderStorage(tree)).sync() == 0
     assert Mirror(tree, FolderStorage(tmp_path / "target")).sync() == 1
     assert [path.name for path in (tmp_path / "target").iterdir()] == ["a.txt"]
+
+
+def test_whoever_lost_the_job_copies_nothing_more(folder: JobFolder, tmp_path: Path) -> None:
+    asked = threading.Event()
+
+    def lost() -> None:
+        asked.set()
+        raise InfrastructureLostError("Somebody else holds it")
+
+    with Publisher(
+        vams_job.job(staging_uri=str(tmp_path / "s")), folder, warn=lambda _: None, require=lost
+    ) as publisher:
+        publisher.wake()
+        assert asked.wait(20)
+    assert not (tmp_path / "s").exists()

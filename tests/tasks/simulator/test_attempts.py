@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from isaaclab_flows.schemas.errors import (
 from isaaclab_flows.schemas.settings import replaced_settings
 from isaaclab_flows.schemas.simulator import IterationEvent, SimulatorJob, SimulatorResult, StageEvent
 from isaaclab_flows.tasks.job.folder import Attempt, JobFolder
+from isaaclab_flows.tasks.job.lease import Lease
 from isaaclab_flows.tasks.simulator import attempts
 from isaaclab_flows.tasks.simulator.attempts import History, history, run_attempts
 from isaaclab_flows.tasks.simulator.start import newest_checkpoint
@@ -65,6 +67,10 @@ def folder(tmp_path: Path) -> JobFolder:
     return JobFolder(tmp_path)
 
 
+def held_by_us(folder: JobFolder) -> Lease:
+    return Lease(folder, 1, clock=time.monotonic)
+
+
 KILLED, HUNG, BROKEN = SimulatorKilledError("Killed"), SimulatorHungError("Hung"), SimulatorError("Broken")
 
 
@@ -101,7 +107,9 @@ def test_a_training_goes_on_only_where_that_gets_it_further(
 
     def run() -> SimulatorResult:
         with replaced_settings(simulator_restarts=2):
-            return run_attempts(vams_job.job(kind), folder, on_event=pytest.fail, warn=said.append)
+            return run_attempts(
+                vams_job.job(kind), held_by_us(folder), early=None, on_event=pytest.fail, warn=said.append
+            )
 
     if isinstance(outcome, FlowsError):
         with pytest.raises(type(outcome)) as caught:
@@ -121,7 +129,7 @@ def test_a_simulator_that_was_asked_to_end_is_lost_infrastructure(
     monkeypatch.setattr(attempts.Start, "of", simulators.start)
     monkeypatch.setattr(attempts, "fetch_inputs", lambda *_: None)
     with pytest.raises(InfrastructureLostError, match=r"goes on from its last checkpoint"):
-        run_attempts(vams_job.job(), folder, on_event=pytest.fail, warn=pytest.fail)
+        run_attempts(vams_job.job(), held_by_us(folder), early=None, on_event=pytest.fail, warn=pytest.fail)
 
 
 def attempt(folder: JobFolder, start: float, iterations: range, *, device: str = "cpu", tail: float = 0.0) -> Attempt:
