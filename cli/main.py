@@ -135,6 +135,18 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A checkpoint of rsl_rl, rl_games or skrl, of any version.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a checkpoint is: its library and version, networks, iterations, and the tasks that it could fit."""
+    from isaaclab_flows.cli.inspect import inspect as look
+
+    with fail():
+        look(file, as_json=as_json)
+
+
+@app.command()
 def tasks(
     search: Annotated[str | None, typer.Argument(help="Show only names that contain this.")] = None,
 ) -> None:

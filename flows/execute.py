@@ -15,6 +15,7 @@ from isaaclab_flows.schemas.simulator import SimulatorEvent, SimulatorResult
 from isaaclab_flows.tasks.job.folder import folder_of
 from isaaclab_flows.tasks.job.hand_over import save_outcome, take_over
 from isaaclab_flows.tasks.job.lease import Lease, lease
+from isaaclab_flows.tasks.results.agreement import require_agreement
 from isaaclab_flows.tasks.results.conclude import conclude
 from isaaclab_flows.tasks.results.evaluation import require_one_evaluated
 from isaaclab_flows.tasks.results.publisher import Publisher
@@ -99,6 +100,7 @@ def _work(job: Job, held: Lease, early: Early | None) -> Outcome:
         try:
             result = run_attempts(job, held, early=early, on_event=on_event, warn=warn)
             require_one_evaluated(result)
+            require_agreement(job, result)
         except BaseException as error:  # a stop from outside must save just as much
             failure = error
     held.require()  # whoever lost the job writes nothing more

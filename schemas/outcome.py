@@ -129,6 +129,8 @@ class Outcome(CamelModel):
     """Dollars, by the job's price; None without one."""
     attempts: int = 1
     device: str = ""
+    physics: str = ""
+    """The engine that simulated: ``Newton`` or ``PhysX``."""
     versions: dict[str, str] = {}
     seed: int | None = None
     warnings: Annotated[tuple[str, ...], Field(strict=False)] = ()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from typing import Annotated, Literal
 
-from pydantic import Field, TypeAdapter
+from pydantic import Field, JsonValue, TypeAdapter
 
 from isaaclab_flows.schemas.config import CamelModel, VideoConfig
 from isaaclab_flows.schemas.errors import ErrorRecord
@@ -188,6 +188,24 @@ class CheckpointEvaluation(CamelModel):
     """Why this checkpoint could not be evaluated; the others were."""
 
 
+class Ran(CamelModel):
+    """What really ran, as the child reads it from the simulation itself; the supervisor compares it with the order."""
+
+    task: str
+    library: str
+    agent: str | None = None
+    num_envs: int
+    seed: int
+    device: str
+    physics: str = ""
+    """The engine that simulated: ``Newton`` or ``PhysX``."""
+    checkpoint_interval: int | None = None
+    num_episodes: int | None = None
+    steps_per_episode: int | None = None
+    overrides: dict[str, JsonValue] = {}
+    """Each override that sets a value, to the value that its key had."""
+
+
 class SimulatorResult(CamelModel):
     """The child's last word."""
 
@@ -206,5 +224,6 @@ class SimulatorResult(CamelModel):
     """Seconds of simulated time a step."""
     versions: dict[str, str] = {}
     device_name: str = ""
+    ran: Ran | None = None
     registered_tasks: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """Tasks that the custom environment registered."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import pickle
 import re
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from isaaclab_flows.schemas.errors import CheckpointError, ConfigError
 from isaaclab_flows.schemas.simulator import SimulatorJob
 
+if TYPE_CHECKING:
+    from isaaclab_flows.container.simulator.session import Session
+
+_MOST_NAMED = 4
 _MISMATCH = re.compile(
     r"size mismatch for (\S+): copying a param with shape torch\.Size\(\[([\d, ]*)\]\) from checkpoint,"
     r" the shape in current model is torch\.Size\(\[([\d, ]*)\]\)"
@@ -30,6 +35,12 @@ def load_untrusted(path: Path, *, device: str) -> dict[str, Any]:
     """
     import torch
 
+    if is_exported(path):
+        raise CheckpointError(
+            "The file is an exported policy (TorchScript), which holds the actor alone as a program",
+            where=str(path),
+            remedy="Name the checkpoint that it was exported from: checkpoints/….",
+        )
     try:
         with torch.serialization.safe_globals(_numbers()):
             state = torch.load(path, map_location=device, weights_only=True)
@@ -56,6 +67,15 @@ def load_untrusted(path: Path, *, device: str) -> dict[str, Any]:
             remedy="Choose a checkpoint that one of the three libraries wrote.",
         )
     return state
+
+
+def is_exported(path: Path) -> bool:
+    """Whether a file is a TorchScript program instead of saved weights."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.partition("/")[2].startswith("code/") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
 
 
 def _numbers() -> list[Any]:
@@ -97,6 +117,14 @@ def fitting(path: Path, *, task: str, library: str) -> Iterator[None]:
         ) from error
 
 
+def warn_of_conversion(session: Session, checkpoint: Path, written_by: str) -> None:
+    """Say that a checkpoint of an earlier version is read, and what may be different from where it was trained."""
+    session.events.warn(
+        f"{checkpoint.name} was written by {written_by} and is converted. Isaac Lab 2.x trained with PhysX, and this is"
+        f" {session.physics}: the order of joints and their dynamics may differ, and with them what the policy does."
+    )
+
+
 def first_iteration(done: int, job: SimulatorJob, path: Path) -> int:
     """Return the iteration to go on with after a checkpoint.
 
@@ -122,11 +150,25 @@ def first_iteration(done: int, job: SimulatorJob, path: Path) -> int:
 
 def _difference(text: str) -> str:
     found = _MISMATCH.search(text)
+    if found is None and (named := _named(text)):
+        return named
     if found is None:
         line = next((part.strip() for part in text.splitlines() if part.strip()), "unknown difference")
         return line[:200]
     name, had, wanted = found.groups()
     return f"its network has another shape ('{name}' is {_shape(had)} there, and {_shape(wanted)} here)"
+
+
+def _named(text: str) -> str:
+    """Return which weights a network has too many or too few, from torch's complaint."""
+    parts = []
+    for kind, words in (("Missing", "it has no"), ("Unexpected", "it has, and the task's agent has not,")):
+        found = re.search(rf"{kind} key\(s\) in state_dict: ((?:\"[^\"]+\"(?:, )?)+)", text)
+        if found:
+            names = re.findall(r'"([^"]+)"', found[1])
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            parts.append(f"{words} {', '.join(names[:_MOST_NAMED])}{more}")
+    return "; ".join(parts)
 
 
 def _shape(sizes: str) -> str:

@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from isaaclab_flows.container.simulator.archive import unpack
+from isaaclab_flows.container.simulator.failures import ISAAC_SIM_MODULES
 from isaaclab_flows.container.simulator.package_source import find_package
 from isaaclab_flows.schemas.config import CamelModel
 from isaaclab_flows.schemas.errors import CustomEnvironmentError
@@ -263,8 +264,12 @@ def _import(name: str, archive: str) -> ModuleType:
 
 def _import_remedy(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and error.name:
-        if error.name.startswith(("omni", "isaacsim", "carb")):
-            return f"'{error.name}' comes with Isaac Sim only; run it in NVIDIA's image, or import it where it is used."
+        if error.name.partition(".")[0] in ISAAC_SIM_MODULES:
+            return (
+                f"'{error.name}' comes with Isaac Sim only: import it where it is used and give the task Newton's"
+                " physics (SimulationCfg(…, physics=NewtonCfg(solver_cfg=MJWarpSolverCfg()))), or run it in the image"
+                " isaac-sim."
+            )
         return f"Declare the package that has '{error.name}' as a dependency, or add it to the archive."
     return "Mend the package; the details have the traceback."
 

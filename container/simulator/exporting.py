@@ -120,10 +120,9 @@ def write_onnx(network: Network, observations: torch.Tensor, path: Path) -> Call
 def _examples(session: Session, policy: ExportablePolicy, network: Network) -> tuple[torch.Tensor, Any]:
     """Return random observations (batch, size) and the policy's actions for them (batch, actions), on the CPU."""
     random = torch.Generator(device="cpu").manual_seed(session.job.seed)
-    groups = session.env.unwrapped.single_observation_space.spaces
     observations = {
-        name: torch.randn(CHECKED_OBSERVATIONS, *space.shape, generator=random).to(session.device)
-        for name, space in groups.items()
+        name: torch.randn(CHECKED_OBSERVATIONS, *shape, generator=random).to(session.device)
+        for name, shape in session.observation_shapes.items()
     }
     # TF32 would make the GPU's actions differ from the exported network's by a thousandth.
     with scoped_torch_backend_flags(

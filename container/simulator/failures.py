@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from isaaclab_flows.schemas.errors import ConfigError, FlowsError, InputMissingError, OutOfMemoryError, SimulatorError
+from isaaclab_flows.schemas.errors import (
+    ConfigError,
+    DivergedError,
+    FlowsError,
+    InputMissingError,
+    OutOfMemoryError,
+    SimulatorError,
+)
 from isaaclab_flows.schemas.simulator import SimulatorJob
 
 _MEMORY_SIGNS = (
@@ -17,6 +27,43 @@ _MEMORY_SIGNS = (
     "cublas_status_alloc_failed",
 )
 _DETAIL_LINES = 30
+ISAAC_SIM_MODULES = ("omni", "isaacsim", "carb")
+"""Modules that come with Isaac Sim only."""
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A complaint of a library, its cause and what to do."""
+
+    pattern: re.Pattern[str]
+    what: str
+    remedy: str
+    kind: type[FlowsError] = SimulatorError
+
+
+_KNOWN = (
+    _Known(
+        re.compile(r"normal expects all elements of std >= 0"),
+        "The spread of the policy's actions is negative or no number, so the training has diverged",
+        "Resume from an earlier checkpoint with a lower learning rate, or bound the spread"
+        " (agent.actor.distribution_cfg.std_type=log).",
+        DivergedError,
+    ),
+    _Known(
+        re.compile(r"tensor has nans", re.IGNORECASE),
+        "The environment gave values that are no numbers (NaN)",
+        "Look for a division by zero or a root of a negative number in its rewards and observations, and for bodies"
+        " that the physics threw away: a smaller sim.dt, or softer contacts.",
+        DivergedError,
+    ),
+    _Known(
+        re.compile(r"only supports 1D observations"),
+        "The agent's network takes vectors, and a group of observations is an image or is not concatenated",
+        "Choose an agent with a convolutional network (class_name CNNModel), leave the group out of agent.obs_groups,"
+        " or set concatenate_terms=True in it.",
+        ConfigError,
+    ),
+)
 
 
 def explain(error: BaseException, job: SimulatorJob) -> FlowsError:
@@ -32,6 +79,13 @@ def explain(error: BaseException, job: SimulatorJob) -> FlowsError:
             remedy=f"Lower trainingConfig.numEnvs, e.g. to {max(1, job.num_envs // 2):,}, or use a machine with more.",
             details=details,
         )
+    for known in _KNOWN:
+        if known.pattern.search(text):
+            return known.kind(
+                f"{known.what}: {_first_line(text)}", where=job.task, remedy=known.remedy, details=details
+            )
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in ISAAC_SIM_MODULES:
+        return needs_isaac_sim(job, [f"it imports {error.name}"])
     if _speaks_of_nan(text):
         return SimulatorError(
             f"The simulation of '{job.task}' produced values that are not numbers (NaN): {_first_line(text)}",
@@ -59,6 +113,36 @@ def explain(error: BaseException, job: SimulatorJob) -> FlowsError:
         where=job.task,
         remedy="The log's last lines say more.",
         details=details,
+    )
+
+
+NEWTON_LINES = """\
+from isaaclab_newton.physics import MJWarpSolverCfg, NewtonCfg
+
+sim = SimulationCfg(dt=1 / 120, physics=NewtonCfg(solver_cfg=MJWarpSolverCfg()))
+"""
+"""What gives an environment of Isaac Lab 2.x a physics engine that needs no Isaac Sim."""
+
+
+def needs_isaac_sim(job: SimulatorJob, parts: Sequence[str]) -> ConfigError:
+    """Return the error for a task that only Isaac Sim can simulate, where it is not installed.
+
+    Args:
+        job: The order.
+        parts: What of the task needs it, as Isaac Lab calls it.
+    """
+    chosen = [text for text in job.hydra_overrides if "physx" in text.lower()]
+    remedy = (
+        f"Leave out {', '.join(chosen)}: the task has Newton's physics as well."
+        if chosen
+        else "Give its configuration Newton's physics (sim = SimulationCfg(…, physics=NewtonCfg(solver_cfg="
+        "MJWarpSolverCfg())), both of isaaclab_newton.physics)."
+    )
+    return ConfigError(
+        f"The task '{job.task}' needs Isaac Sim ({', '.join(parts)}), which is not installed here",
+        where="trainingConfig.task",
+        remedy=f"{remedy} Or run it in the image isaac-sim, which has PhysX.",
+        details="" if chosen else NEWTON_LINES,
     )
 
 

@@ -110,7 +110,9 @@ def _simulate(job: SimulatorJob, events: Events, stop: StopRequest, leave: _Leav
         # The result is written in here, because NVIDIA's Kit may end the process when its launcher is left.
         try:
             with environment(setup) as session:
-                known = known.model_copy(update={"step_dt": session.step_dt})
+                from isaaclab_flows.container.simulator.ran import what_ran
+
+                known = known.model_copy(update={"step_dt": session.step_dt, "ran": what_ran(session)})
                 if job.evaluation is not None:
                     from isaaclab_flows.container.simulator.evaluate import evaluate
 

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from isaaclab_flows.container.simulator import assets, overrides
+from isaaclab_flows.container.simulator import assets, failures, overrides
 from isaaclab_flows.container.simulator.events import Events
 from isaaclab_flows.container.simulator.libraries.base import Library
 from isaaclab_flows.container.simulator.stop import StopRequest
@@ -68,6 +69,12 @@ class Setup:
     stop: StopRequest
 
     @property
+    def physics(self) -> str:
+        """The engine that simulates, as people call it: ``Newton`` or ``PhysX``."""
+        kind = type(getattr(self.env_cfg.sim, "physics", None)).__name__
+        return next((name for name in ("Newton", "PhysX") if name.lower() in kind.lower()), kind)
+
+    @property
     def run_folder(self) -> Path:
         """Where checkpoints, parameters, metrics and exports go."""
         return Path(self.job.run_folder)
@@ -81,6 +88,16 @@ class Session(Setup):
     """The Gymnasium environment, a multi-agent task made single-agent; libraries put their wrappers around it."""
     rollbacks: int = 0
     """How often this process's training went back to a checkpoint because it had diverged."""
+
+    @property
+    def observation_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each group of observations; direct tasks may give more groups than their space names."""
+        inner = getattr(self.env.unwrapped, "env", self.env.unwrapped)
+        spaces = self.env.unwrapped.single_observation_space.spaces
+        named = {name: tuple(space.shape) for name, space in spaces.items() if space.shape is not None}
+        seen = getattr(inner, "obs_buf", None)
+        extra = seen.items() if isinstance(seen, dict) else ()
+        return {name: tuple(values.shape[1:]) for name, values in extra if hasattr(values, "shape")} | named
 
     @property
     def step_dt(self) -> float:
@@ -131,12 +148,15 @@ def resolve(job: SimulatorJob, library: Library, *, events: Events, stop: StopRe
 @contextmanager
 def launched(setup: Setup) -> Iterator[None]:
     """Run the simulation runtime that the configuration needs; in NVIDIA's image leaving may end the process."""
-    from isaaclab.app import launch_simulation
+    from isaaclab.app import launch_simulation, validate_launch
 
     setup.events.stage("launching")
     # Isaac Lab's own distributed mode gives every process the GPU of its rank; on the CPU there is none to give.
     distributed = setup.job.distributed and setup.device != "cpu"
     arguments = {"device": setup.device, "distributed": distributed, "headless": True}
+    _, of_isaac_sim = validate_launch(setup.env_cfg, dict(arguments))
+    if of_isaac_sim and find_spec("isaacsim") is None:
+        raise failures.needs_isaac_sim(setup.job, of_isaac_sim)
     with setup.library.backend_flags(), launch_simulation(setup.env_cfg, arguments):
         yield
 

@@ -10,7 +10,7 @@ from isaaclab_flows.schemas.config import Kind
 from isaaclab_flows.schemas.errors import ConfigError
 from isaaclab_flows.schemas.job import CheckpointSource
 from isaaclab_flows.schemas.task_names import Library
-from isaaclab_flows.tasks.job.checkpoints import is_checkpoint, iteration_of, library_of, newest_first
+from isaaclab_flows.tasks.job.checkpoints import SUFFIXES, is_checkpoint, iteration_of, library_of, newest_first
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import StoredFile, join_uri
 
@@ -28,14 +28,21 @@ def discover(roots: Iterable[str], library: Library | None) -> tuple[CheckpointS
     """
     for root in dict.fromkeys(roots):
         runs: dict[str, list[StoredFile]] = defaultdict(list)
-        for file in storage_at(root).files():
+        there = storage_at(root).files()
+        for file in there:
             if is_checkpoint(file.path) and file.size and iteration_of(file.path) is not None:
                 folder = PurePosixPath(file.path).parent
                 fits = library is None or library_of(file.path) in (library, None)
                 if fits and not _COPIES & set(folder.parts):
                     runs[str(folder)].append(file)
         if not runs:
-            continue
+            # A single file without a number, such as model.pt or best_agent.pt, may only be meant where it lies at hand.
+            single = [f for f in there if f.size and "/" not in f.path and PurePosixPath(f.path).suffix in SUFFIXES]
+            single = [f for f in single if library is None or library_of(f.path) in (library, None)]
+            if len(single) != 1:
+                continue
+            only = CheckpointSource(uri=join_uri(root, single[0].path), found_by="discovery", size=single[0].size)
+            return only, f"No checkpoint was named: {single[0].path}, the only one there"
         newest = max(
             runs, key=lambda run: (max(f.modified for f in runs[run]), newest_first(f.path for f in runs[run]))
         )

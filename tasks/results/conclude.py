@@ -61,6 +61,7 @@ def conclude(
         estimated_cost=job.dollars(done.seconds),
         attempts=max(1, done.attempts),
         device=result.device_name if result else "",
+        physics=result.ran.physics if result and result.ran else "",
         versions=result.versions if result else {},
         seed=job.config.training_config.seed,
         warnings=(*warnings, *left_out),

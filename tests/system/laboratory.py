@@ -23,7 +23,7 @@ from isaaclab_flows.container.simulator.stop import StopRequest
 from isaaclab_flows.container.simulator.training import train
 from isaaclab_flows.schemas.errors import FlowsError
 from isaaclab_flows.schemas.simulator import EvaluationOrder, SimulatorJob, TrainingOrder
-from tests.system import lab_tasks
+from tests.system import lab_tasks, old_versions
 
 ENVIRONMENTS = 8
 Scenario = Callable[["Laboratory"], dict[str, Any]]
@@ -144,6 +144,44 @@ def distillation(lab: Laboratory) -> dict[str, Any]:
         "evaluated": lab.evaluate("student-evaluated", last, agent="distillation"),
         "no such agent": lab.train("no-agent", iterations=1, agent="amp"),
     }
+
+
+@scenario
+def other_networks(lab: Laboratory) -> dict[str, Any]:
+    """A recurrent actor, and a critic that sees what the actor does not, are trained and evaluated."""
+    found = {}
+    for agent in ("recurrent", "privileged"):
+        trained = lab.train(agent, iterations=2, agent=agent)
+        last = lab.folder / agent / "run" / "checkpoints" / "model_1.pt"
+        found[agent] = trained | {"evaluated": lab.evaluate(f"{agent}-evaluated", last, agent=agent)}
+    return found
+
+
+@scenario
+def old_checkpoints(lab: Laboratory) -> dict[str, Any]:
+    """One policy as every version of its library would have written it plays the same episodes."""
+    files = {"rsl_rl": lab.folder / "privileged" / "run" / "checkpoints" / "model_1.pt"}
+    for name, library_name in (("old-skrl", "skrl"), ("old-rl_games", "rl_games")):
+        overrides = ("agent.params.config.minibatch_size=64",) if library_name == "rl_games" else ()
+        lab.train(name, iterations=1, library=library_name, hydra_overrides=overrides)
+        files[library_name] = next((lab.folder / name / "run" / "checkpoints").iterdir())
+    found: dict[str, Any] = {}
+    for library_name, path in files.items():
+        today = torch.load(path, weights_only=True)
+        paths = []
+        for version, state in old_versions.versions(library_name, today).items():
+            paths.append(lab.folder / f"{version}{path.suffix}")
+            torch.save(state, paths[-1])
+        order = {"library": library_name} | ({"agent": "privileged"} if library_name == "rsl_rl" else {})
+        played = lab.evaluate(f"{library_name}-versions", path, *paths, **order)
+        played["episodes"] = [
+            Path(e["episodesFile"]).read_text() if e["episodesFile"] else e["error"] for e in played["evaluations"]
+        ]
+        found[library_name] = played
+    old = lab.folder / "rsl_rl 2.x.pt"
+    found["resumed"] = lab.train("old-resumed", iterations=3, agent="privileged", resume=str(old))
+    found["no normaliser here"] = lab.evaluate("no-normaliser", files["rsl_rl"], agent="teacher")
+    return found
 
 
 def main(folder: Path) -> None:

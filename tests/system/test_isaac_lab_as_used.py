@@ -76,3 +76,38 @@ def test_an_agent_that_the_task_has_not_is_named_with_those_that_it_has(laborato
     found = laboratory["distillation"]["no such agent"]
     assert found["error"] == "config"
     assert "It has: recurrent, privileged, teacher, distillation" in found["sentence"]
+
+
+@pytest.mark.parametrize("agent", ["recurrent", "privileged"])
+def test_recurrent_actors_and_critics_that_see_more_train_and_evaluate(laboratory: Any, agent: str) -> None:
+    found = laboratory["other_networks"][agent]
+    assert (found["status"], found["iterations"]) == ("succeeded", 2)
+    assert [e["error"] for e in found["evaluated"]["evaluations"]] == [None]
+    if agent == "recurrent":
+        assert "a recurrent network has a memory" in found["warnings"][0]
+    else:
+        assert {Path(path).name for path in found["exported"]} == {"policy.pt", "policy.onnx"}
+
+
+@pytest.mark.parametrize(("library", "versions"), [("rsl_rl", 4), ("skrl", 1), ("rl_games", 1)])
+def test_a_policy_plays_the_same_episodes_whatever_version_wrote_its_file(
+    laboratory: Any, library: str, versions: int
+) -> None:
+    found = laboratory["old_checkpoints"][library]
+    assert found["episodes"] == [found["episodes"][0]] * (versions + 1)
+    assert found["episodes"][0].startswith("round,environment,return")
+    said = [warning for warning in found["warnings"] if "is converted" in warning]
+    assert len(said) == versions
+    assert all("trained with PhysX, and this is Newton" in warning for warning in said)
+
+
+def test_an_old_training_goes_on_where_its_networks_agree(laboratory: Any) -> None:
+    found = laboratory["old_checkpoints"]["resumed"]
+    assert (found["status"], found["iterations"], found["checkpoints"]) == ("succeeded", 3, ["model_2.pt"])
+    assert any("its averages begin anew" in warning for warning in found["warnings"])
+
+
+def test_a_normaliser_that_only_the_file_has_is_named_with_its_override(laboratory: Any) -> None:
+    error = laboratory["old_checkpoints"]["no normaliser here"]["evaluations"][0]["error"]
+    assert "normalises its observations, and the task's agent does not" in error["what"]
+    assert "agent.actor.obs_normalization=true" in error["remedy"]

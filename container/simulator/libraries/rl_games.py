@@ -16,7 +16,7 @@ from rl_games.algos_torch.a2c_continuous import A2CAgent
 from rl_games.common.algo_observer import IsaacAlgoObserver
 from rl_games.torch_runner import Runner
 
-from isaaclab_flows.container.simulator.checkpoints import first_iteration, fitting, load_untrusted
+from isaaclab_flows.container.simulator.checkpoints import first_iteration, fitting, load_untrusted, warn_of_conversion
 from isaaclab_flows.container.simulator.libraries.base import (
     ExportablePolicy,
     Library,
@@ -24,6 +24,7 @@ from isaaclab_flows.container.simulator.libraries.base import (
     Observations,
     TrainingReport,
 )
+from isaaclab_flows.container.simulator.libraries.old_checkpoints import convert_rl_games
 from isaaclab_flows.container.simulator.progress import MetricsWriter, Progress
 from isaaclab_flows.schemas.errors import ConfigError
 
@@ -293,7 +294,10 @@ def _compile(agent: _Agent, session: Session) -> None:
 
 
 def _load(checkpoint: Path, session: Session) -> dict[str, Any]:
-    state = load_untrusted(checkpoint, device=session.device)
+    converted = convert_rl_games(load_untrusted(checkpoint, device=session.device))
+    state = converted.state
+    if converted.written_by is not None:
+        warn_of_conversion(session, checkpoint, converted.written_by)
     with fitting(checkpoint, task=session.job.task, library="rl_games"):
         state["model"] = {key.removeprefix(_COMPILED): value for key, value in state["model"].items()}
     return state

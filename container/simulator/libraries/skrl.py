@@ -16,7 +16,7 @@ from skrl.agents.torch import Agent
 from skrl.utils.runner.torch import Runner
 from skrl.utils.spaces.torch import flatten_tensorized_space, tensorize_space, unflatten_tensorized_space
 
-from isaaclab_flows.container.simulator.checkpoints import first_iteration, fitting, load_untrusted
+from isaaclab_flows.container.simulator.checkpoints import first_iteration, fitting, load_untrusted, warn_of_conversion
 from isaaclab_flows.container.simulator.libraries.base import (
     ExportablePolicy,
     Library,
@@ -24,6 +24,7 @@ from isaaclab_flows.container.simulator.libraries.base import (
     Observations,
     TrainingReport,
 )
+from isaaclab_flows.container.simulator.libraries.old_checkpoints import convert_skrl
 from isaaclab_flows.container.simulator.progress import Progress
 
 if TYPE_CHECKING:
@@ -234,7 +235,10 @@ class _Mean(torch.nn.Module):  # type: ignore[misc]
 
 
 def _load(agent: Any, checkpoint: Path, session: Session) -> dict[str, Any]:
-    state = load_untrusted(checkpoint, device=session.device)
+    converted = convert_skrl(load_untrusted(checkpoint, device=session.device))
+    state = converted.state
+    if converted.written_by is not None:
+        warn_of_conversion(session, checkpoint, converted.written_by)
     with fitting(checkpoint, task=session.job.task, library="skrl"):
         for name, module in agent.checkpoint_modules.items():
             module.load_state_dict(state[name])

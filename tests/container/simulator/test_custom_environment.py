@@ -150,7 +150,7 @@ def test_a_package_without_a_task_is_refused(tmp_path):
     [
         ("1 / 0", "ZeroDivisionError", "Mend the package"),
         ("import nobody_has_this", "No module named 'nobody_has_this'", "Declare the package"),
-        ("import omni.kit", "No module named 'omni", "NVIDIA's image"),
+        ("import omni.kit", "No module named 'omni", "the image isaac-sim"),
         ("raise SystemExit(3)", "SystemExit", "Mend the package"),
     ],
 )

@@ -1,9 +1,16 @@
 import pytest
 
-from isaaclab_flows.container.simulator.failures import bad_overrides, explain, missing_file
+from isaaclab_flows.container.simulator.failures import (
+    NEWTON_LINES,
+    bad_overrides,
+    explain,
+    missing_file,
+    needs_isaac_sim,
+)
 from isaaclab_flows.schemas.errors import (
     CheckpointError,
     ConfigError,
+    DivergedError,
     FlowsError,
     InputMissingError,
     OutOfMemoryError,
@@ -40,6 +47,10 @@ def job(**changes: object) -> SimulatorJob:
         (FileNotFoundError("Unable to resolve the file: https://server/robot.usd"), InputMissingError),
         (SystemExit(1), SimulatorError),
         (ZeroDivisionError("division by zero"), SimulatorError),
+        (RuntimeError("normal expects all elements of std >= 0.0"), DivergedError),
+        (ValueError("Tensor has NaNs"), DivergedError),
+        (ValueError("The MLP model only supports 1D observations, got shape [1, 3, 96, 96] for 'image'."), ConfigError),
+        (ModuleNotFoundError("No module named 'omni.usd'", name="omni.usd"), ConfigError),
     ],
 )
 def test_whatever_ends_the_simulator_becomes_an_error_of_the_tree(
@@ -58,6 +69,16 @@ def test_values_that_are_not_numbers_are_called_so() -> None:
     error = explain(ValueError("The rewards returned by the environment contain NaN values."), job())
     assert "not numbers (NaN)" in error.what
     assert "learning rate" in error.remedy
+
+
+def test_what_needs_isaac_sim_says_both_ways_out() -> None:
+    error = needs_isaac_sim(job(), ["physics PhysX"])
+    assert "needs Isaac Sim (physics PhysX)" in error.what
+    assert "physics=NewtonCfg(solver_cfg=MJWarpSolverCfg())" in error.remedy
+    assert "the image isaac-sim" in error.remedy
+    assert len(NEWTON_LINES.splitlines()) == 3
+    chosen = needs_isaac_sim(job(hydra_overrides=("physics=physx",)), ["physics PhysX"])
+    assert "Leave out physics=physx" in chosen.remedy
 
 
 def test_a_word_that_only_contains_nan_is_no_such_value() -> None:

@@ -84,6 +84,22 @@ def test_without_one_beside_the_config_the_asset_is_searched(asset: Path) -> Non
     assert source.found_by == "discovery"
 
 
+@pytest.mark.parametrize("name", ["model.pt", "policy.pt", "best_agent.pt"])
+def test_a_single_file_without_a_number_beside_the_config_is_taken(asset: Path, name: str) -> None:
+    write_checkpoint(asset / "evaluation" / name)
+    library = "skrl" if name == "best_agent.pt" else "rsl_rl"
+    path = put(asset / "evaluation/x-evaluation-config.json", evaluation(rlLibrary=library))
+    assert ask(path).checkpoints[0].uri.endswith(f"evaluation/{name}")
+
+
+def test_of_several_runs_the_newest_counts_before_the_highest_number(asset: Path) -> None:
+    for run, number, time in (("2026-01", 1500, 1_000), ("2026-02", 100, 2_000), ("2026-02", 200, 2_000)):
+        write_checkpoint(asset / f"evaluation/{run}/model_{number}.pt")
+        os.utime(asset / f"evaluation/{run}/model_{number}.pt", (time, time))
+    path = put(asset / "evaluation/x-evaluation-config.json", evaluation())
+    assert ask(path).checkpoints[0].uri.endswith("evaluation/2026-02/model_200.pt")
+
+
 def test_a_checkpoint_as_the_input_is_the_one_that_is_evaluated(asset: Path) -> None:
     source = ask(asset / "checkpoints/model_100.pt").checkpoints[0]
     assert source.uri.endswith("checkpoints/model_100.pt")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from isaaclab_rl.entrypoints.common import scoped_torch_backend_flags
 from isaaclab_rl.rsl_rl import RslRlVecEnvWrapper, check_rsl_rl_version, handle_deprecated_rsl_rl_cfg
 
-from isaaclab_flows.container.simulator.checkpoints import first_iteration, fitting, load_untrusted
+from isaaclab_flows.container.simulator.checkpoints import first_iteration, fitting, load_untrusted, warn_of_conversion
 from isaaclab_flows.container.simulator.libraries.base import ExportablePolicy, Library, TrainingReport
-from isaaclab_flows.container.simulator.libraries.rsl_rl.policy import RslRlPolicy
+from isaaclab_flows.container.simulator.libraries.old_checkpoints import convert_rsl_rl, fit_spread
+from isaaclab_flows.container.simulator.libraries.rsl_rl.policy import RslRlPolicy, check_normaliser
 from isaaclab_flows.container.simulator.libraries.rsl_rl.runners import RUNNERS
 from isaaclab_flows.container.simulator.progress import Progress
-from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.errors import CheckpointError, ConfigError
 
 if TYPE_CHECKING:
     from isaaclab_flows.container.simulator.session import Session
@@ -85,9 +87,24 @@ def _resume(runner: Any, checkpoint: Path, session: Session) -> int:
 
     A teacher's iterations are its own: the student that learns from it begins at 0.
     """
-    state = load_untrusted(checkpoint, device=session.device)
+    converted = convert_rsl_rl(load_untrusted(checkpoint, device=session.device))
+    state = converted.state
+    # The installed version's own choice, but for what an old file cannot give: an optimiser.
+    wanted: dict[str, bool] | None = None
+    if converted.written_by is not None:
+        warn_of_conversion(session, checkpoint, converted.written_by)
+        session.events.warn(f"The optimiser of {checkpoint.name} is of another version: its averages begin anew.")
+        wanted = _parts(runner, state, checkpoint)
     with fitting(checkpoint, task=session.job.task, library="rsl_rl"):
-        goes_on = runner.alg.load(state, None, True)
+        for part in ("actor", "critic", "student", "teacher"):
+            network = getattr(runner.alg, f"_raw_{part}", None)
+            # A distillation takes its teacher from the actor of another training.
+            source = "actor" if part == "teacher" and "teacher_state_dict" not in state else part
+            weights = state.get(f"{source}_state_dict")
+            if network is not None and weights:
+                state[f"{source}_state_dict"] = weights = fit_spread(weights, network.state_dict())
+                check_normaliser(weights, network, part=part, checkpoint=checkpoint)
+        goes_on = runner.alg.load(state, wanted, True)
         done = int(state["iter"]) + 1
     if not goes_on:
         session.events.warn(
@@ -100,3 +117,17 @@ def _resume(runner: Any, checkpoint: Path, session: Session) -> int:
     if hasattr(session.env.unwrapped, "common_step_counter"):
         session.env.unwrapped.common_step_counter = infos.get("common_step_counter", 0)
     return done
+
+
+def _parts(runner: Any, state: Mapping[str, Any], checkpoint: Path) -> dict[str, bool]:
+    """Return what to load of an old checkpoint: all networks of the algorithm, and no optimiser."""
+    if hasattr(runner.alg, "student"):
+        goes_on = "student_state_dict" in state
+        return {"student": True, "teacher": True, "iteration": True} if goes_on else {"teacher": True}
+    if not state.get("critic_state_dict"):
+        raise CheckpointError(
+            "The checkpoint has no critic, so it can be evaluated, and not trained on",
+            where=str(checkpoint),
+            remedy="Resume from a checkpoint that holds the whole training.",
+        )
+    return {"actor": True, "critic": True, "iteration": True}
