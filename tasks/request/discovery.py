@@ -28,7 +28,7 @@ def discover(roots: Iterable[str], library: Library | None) -> tuple[CheckpointS
     """
     for root in dict.fromkeys(roots):
         runs: dict[str, list[StoredFile]] = defaultdict(list)
-        there = storage_at(root).files()
+        there = list(storage_at(root).files())
         for file in there:
             if is_checkpoint(file.path) and file.size and iteration_of(file.path) is not None:
                 folder = PurePosixPath(file.path).parent
@@ -36,7 +36,7 @@ def discover(roots: Iterable[str], library: Library | None) -> tuple[CheckpointS
                 if fits and not _COPIES & set(folder.parts):
                     runs[str(folder)].append(file)
         if not runs:
-            # A single file without a number, such as model.pt or best_agent.pt, may only be meant where it lies at hand.
+            # A file without a number, such as model.pt or best_agent.pt, is meant where it lies alone and at hand.
             single = [f for f in there if f.size and "/" not in f.path and PurePosixPath(f.path).suffix in SUFFIXES]
             single = [f for f in single if library is None or library_of(f.path) in (library, None)]
             if len(single) != 1:
