@@ -258,13 +258,31 @@ def parse_object(text: str | bytes, *, source: str) -> dict[str, Any]:
         data = json.loads(text, object_pairs_hook=_each_key_once, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         raise ConfigError(
-            f"The configuration is not valid JSON: {error}", where=source, remedy="Mend the file's syntax."
+            f"The configuration is not valid JSON: {error}", where=source, remedy=_syntax_remedy(error)
         ) from error
     if not isinstance(data, dict):
         raise ConfigError(
             f"The configuration is a JSON {type(data).__name__}", where=source, remedy="It must be an object {…}."
         )
     return data
+
+
+def _syntax_remedy(error: Exception) -> str:
+    """Say which line has what people write and JSON has not."""
+    if not isinstance(error, json.JSONDecodeError):
+        return "Mend the file's syntax."
+    rest = error.doc[error.pos :].lstrip()
+    before = error.doc[: error.pos].rstrip()
+    if rest.startswith(("//", "/*", "#")):
+        return f"Line {error.lineno} has a comment, and JSON has none: take it out, or say it in 'description'."
+    if before.endswith(",") and rest.startswith(("}", "]")):
+        line = before.count("\n") + 1
+        return f"Line {line} ends with a comma before a closing bracket: take the comma out."
+    if error.msg.startswith("Illegal trailing comma"):
+        return f"Line {error.lineno} ends with a comma before a closing bracket: take the comma out."
+    if rest.startswith("'"):
+        return f"Line {error.lineno} has single quotes: JSON's are double."
+    return f"Mend line {error.lineno}."
 
 
 def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

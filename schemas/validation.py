@@ -34,6 +34,9 @@ def _finding(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
     match detail["type"]:
         case "extra_forbidden":
             known = known_keys(model, path[:-1])
+            elsewhere = [place for place in _places_of(model, str(path[-1])) if place != key]
+            if elsewhere:
+                return f"The key '{key}' is unknown (value {value})", f"Its place is {' or '.join(elsewhere)}."
             near = near_names(str(path[-1]), known, most=1)
             hint = f"Did you mean '{near[0]}'?" if near else f"Known keys here: {', '.join(sorted(known))}."
             return f"The key '{key}' is unknown (value {value})", hint
@@ -45,6 +48,8 @@ def _finding(detail: ErrorDetails, model: type[BaseModel]) -> tuple[str, str]:
             return f"'{key}' is {value}, below {context['ge']}", f"Allowed: {context['ge']} or more."
         case "less_than_equal":
             return f"'{key}' is {value}, above {context['le']}", f"Allowed: at most {context['le']}."
+        case "tuple_type" | "list_type" if isinstance(detail["input"], str):
+            return f"'{key}' is {value}, a text where a list is wanted", f'Write ["{detail["input"]}"].'
         case "value_error":
             return f"{context.get('error', detail['msg'])}", ""
         case "string_pattern_mismatch":
@@ -67,6 +72,15 @@ def known_keys(model: type[BaseModel], path: Sequence[int | str]) -> list[str]:
         else:
             keys.append(field.alias or name)
     return keys
+
+
+def _places_of(model: type[BaseModel], key: str) -> list[str]:
+    """Return the dotted places of a key one level below a model, and at its top."""
+    places = [key] if key in known_keys(model, ()) else []
+    for section in known_keys(model, ()):
+        if key in known_keys(model, (section,)):
+            places.append(f"{section}.{key}")
+    return places
 
 
 def _child(model: type[BaseModel], key: str) -> type[BaseModel] | None:

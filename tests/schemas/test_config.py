@@ -40,6 +40,9 @@ def test_every_example_is_valid(path: Path) -> None:
     ("changes", "words"),
     [
         ({"numEnvz": 64}, ["numEnvz", "64", "Did you mean 'numEnvs'"]),
+        ({"checkpointInterval": 5}, ["checkpointInterval", "Its place is outputConfig.checkpointInterval"]),
+        ({"hydraOverrides": "env.x=1"}, ["a text where a list is wanted", 'Write ["env.x=1"]']),
+        ({"hydraOverrides": ["env.x = 1"]}, ["no spaces: 'env.x=1'"]),
         ({"numEnvs": "many"}, ["numEnvs", "'many'", "valid integer"]),
         ({"numEnvs": "64.5"}, ["numEnvs", "64.5"]),
         ({"numEnvs": True}, ["numEnvs", "True"]),
@@ -77,6 +80,22 @@ def test_a_missing_key_is_named(task: str | None) -> None:
 def test_json_that_two_readers_would_read_differently_is_refused(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         parse_config(text, source="x.json")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('{\n "a": 1, // why\n "b": 2}', "Line 2 has a comment"),
+        ('{\n# why\n "b": 2}', "Line 2 has a comment"),
+        ('{\n "a": 1,\n}', "Line 2 ends with a comma before a closing bracket"),
+        ('{"a": [1,\n 2,\n]}', "Line 2 ends with a comma before a closing bracket"),
+        ("{'a': 1}", "Line 1 has single quotes"),
+        ('{"a": 1\n "b": 2}', "Mend line 2"),
+    ],
+)
+def test_what_people_write_and_json_has_not_is_named_with_its_line(text: str, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        parse_config(text, source="x")
 
 
 def test_a_misspelt_section_is_recognised() -> None:
