@@ -31,6 +31,8 @@ from isaaclab_flows.schemas.task_names import installed_name, near_names
 INSTALL_SECONDS: Final = 600
 INDEX_SECONDS: Final = 10
 """An index that does not answer within so long is not there."""
+_DEEPEST_MODULE: Final = 4
+"""Below the package itself, as in package.tasks.direct.robot."""
 _MOST_LISTED: Final = 20
 
 
@@ -198,12 +200,11 @@ def _register(modules: Sequence[str], archive: str) -> tuple[str, ...]:
 
     with _versions_allowed():
         packages = [_import(name, archive) for name in modules]
-        # Most packages register on import; in others a module below does.
-        for package in packages:
+        # Most packages register on import; in others a module some levels below does.
+        for _ in range(_DEEPEST_MODULE):
             if new():
                 break
-            for name in _below(package):
-                _import(name, archive)
+            packages = [_import(name, archive) for package in packages for name in _below(package)]
     registered = new()
     if not registered:
         raise CustomEnvironmentError(

@@ -17,8 +17,8 @@ from isaaclab_flows.schemas.errors import CustomEnvironmentError
 _NOT_PACKAGES: Final = frozenset(
     {"tests", "test", "docs", "examples", "scripts", "build", "dist", "benchmarks", "tools"}
 )
-_DEEPEST: Final = 3
-"""Isaac Lab's template for external projects keeps its package in source/<name>/."""
+_DEEPEST: Final = 4
+"""Isaac Lab's template for external projects keeps its package in source/<name>/, and archives have a top folder."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Package:
     """As declared (PEP 508)."""
     metadata: tuple[Path, ...] = ()
     """A wheel's *.dist-info."""
-    project: tuple[str, str] | None = None
-    """Name and version that a source tree declares."""
+    projects: tuple[tuple[str, str], ...] = ()
+    """Names and versions that source trees declare."""
 
     @property
     def modules(self) -> tuple[str, ...]:
@@ -47,9 +47,8 @@ class Package:
                 shutil.copytree(root, site / root.name, dirs_exist_ok=True)
             else:
                 shutil.copy2(root, site / root.name)
-        if self.project is not None:
+        for name, version in self.projects:
             # Packages ask importlib.metadata for their own version.
-            name, version = self.project
             info = site / f"{name.replace('-', '_')}-{version}.dist-info"
             info.mkdir(exist_ok=True)
             text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"
@@ -57,14 +56,25 @@ class Package:
 
 
 def find_package(folder: Path, *, archive: str) -> Package:
-    """Find the package in an unpacked archive: a wheel's, or a source tree's in src or flat layout.
+    """Find the package in an unpacked archive: a wheel's, or those of source trees in src or flat layout.
 
     Raises:
-        CustomEnvironmentError: There is none, there are several, or it has to be compiled.
+        CustomEnvironmentError: There is none, two have one name, or one has to be compiled.
     """
     if archive.endswith(".whl"):
         return _wheel(folder, archive)
-    project = _project(folder, archive)
+    found = [_source_tree(folder, project, archive) for project in _projects(folder, archive)]
+    names = [name for package in found for name in package.modules]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise _unusable(archive, f"two of its projects have a package {twice[0]}", "Pack one of them.")
+    return Package(
+        roots=tuple(root for package in found for root in package.roots),
+        requirements=tuple(dict.fromkeys(need for package in found for need in package.requirements)),
+        projects=tuple(project for package in found for project in package.projects),
+    )
+
+
+def _source_tree(folder: Path, project: Path, archive: str) -> Package:
     settings, setup = _pyproject(project, archive), _setup(project, archive)
     if setup.compiled:
         raise _unusable(
@@ -82,7 +92,7 @@ def find_package(folder: Path, *, archive: str) -> Package:
         )
     declared = settings.get("project", {}).get("dependencies", [])
     needs = [str(need) for need in declared] + _setup_cfg(project) + list(setup.requirements)
-    return Package(roots=roots, requirements=tuple(dict.fromkeys(needs)), project=_name_and_version(settings))
+    return Package(roots=roots, requirements=tuple(dict.fromkeys(needs)), projects=_name_and_version(settings))
 
 
 def _wheel(folder: Path, archive: str) -> Package:
@@ -113,15 +123,13 @@ def _wheel(folder: Path, archive: str) -> Package:
     return Package(roots=roots, requirements=tuple(needs), metadata=(infos[0].parent,))
 
 
-def _project(folder: Path, archive: str) -> Path:
+def _projects(folder: Path, archive: str) -> list[Path]:
+    """Return the projects nearest to the archive's top: several lie beside each other."""
     level = [folder]
     for _ in range(_DEEPEST):
         found = [path for path in level if _is_project(path)]
-        if len(found) == 1:
-            return found[0]
         if found:
-            names = ", ".join(sorted(path.relative_to(folder).as_posix() for path in found))
-            raise _unusable(archive, f"it holds several packages ({names})", "Pack one of them.")
+            return found
         level = [child for path in level for child in sorted(path.iterdir()) if child.is_dir()]
     raise _unusable(archive, "it has neither pyproject.toml nor setup.py", "Add one beside or above your package.")
 
@@ -147,11 +155,11 @@ def _pyproject(project: Path, archive: str) -> dict[str, Any]:
         raise _unusable(archive, f"its pyproject.toml is not valid ({error})", "Mend the file.") from error
 
 
-def _name_and_version(settings: dict[str, Any]) -> tuple[str, str] | None:
+def _name_and_version(settings: dict[str, Any]) -> tuple[tuple[str, str], ...]:
     project = settings.get("project", {})
     name, version = str(project.get("name", "")), str(project.get("version", "0"))
     plain = re.fullmatch(r"[A-Za-z0-9._-]+", name) and re.fullmatch(r"[A-Za-z0-9.+!_-]+", version)
-    return (name, version) if plain else None
+    return ((name, version),) if plain else ()
 
 
 @dataclass(frozen=True)

@@ -194,7 +194,10 @@ def test_another_version_than_the_simulators_is_refused(tmp_path):
     ("files", "reason"),
     [
         ({"README.md": ""}, "neither pyproject.toml nor setup.py"),
-        ({"a/setup.py": "", "b/setup.py": ""}, r"several packages \(a, b\)"),
+        (
+            {f"{p}/{file}": "" for p in "ab" for file in ("setup.py", "our_twin/__init__.py")},
+            "two of its projects have a package our_twin",
+        ),
         ({"pyproject.toml": "[project]\nname="}, "pyproject.toml is not valid"),
         ({"setup.py": "def"}, "setup.py is not valid"),
         ({"pyproject.toml": "[project]\nname='x'\n", "tests/__init__.py": ""}, "no package lies in"),
@@ -225,3 +228,40 @@ def test_the_archives_own_name_comes_first_and_is_translated_only_where_it_has_n
     found = install(order)
     assert found.task == runs
     assert found.tasks == (registered,)
+
+
+TEMPLATE = {
+    "pyproject.toml": "[tool.ruff]\nline-length = 120\n",
+    "scripts/rsl_rl/train.py": "",
+    "source/our_template/config/extension.toml": '[package]\nversion = "0.1.0"\n',
+    "source/our_template/pyproject.toml": '[build-system]\nrequires = ["setuptools", "toml"]\n',
+    "source/our_template/setup.py": "import toml\nfrom setuptools import setup\nINSTALL_REQUIRES = ['numpy']\n"
+    "setup(name='our_template', packages=['our_template'], install_requires=INSTALL_REQUIRES)\n",
+    "source/our_template/our_template/__init__.py": "from .tasks import *\n",
+    "source/our_template/our_template/tasks/__init__.py": "import our_template.tasks.direct.robot\n",
+    "source/our_template/our_template/tasks/direct/__init__.py": "",
+    "source/our_template/our_template/tasks/direct/robot/__init__.py": REGISTER.format(task="Our-Task"),
+    "source/our_template/docs/CHANGELOG.rst": "",
+}
+"""Isaac Lab 2.x's template for external projects: setup.py names its top package alone, and is installed editable."""
+
+
+@pytest.mark.parametrize("top", ["", "our_project/", "our_project-main/"])
+def test_isaac_labs_external_template_is_installed_with_and_without_its_top_folder(tmp_path, top):
+    order = job(tmp_path, {f"{top}{path}": text for path, text in TEMPLATE.items()})
+    assert install(order).tasks == ("Our-Task",)
+
+
+def test_several_projects_of_one_archive_are_all_installed(tmp_path):
+    files = project("our_robots", "SIZE = 3\n", top="a/")
+    files |= project("our_tasks", "import our_robots\n" + REGISTER.format(task="Our-Task"), top="b/")
+    assert install(job(tmp_path, files)).tasks == ("Our-Task",)
+
+
+def test_a_task_that_a_deep_module_registers_is_found(tmp_path):
+    files = project("our_deep", "") | {
+        "src/our_deep/tasks/__init__.py": "",
+        "src/our_deep/tasks/direct/__init__.py": "",
+        "src/our_deep/tasks/direct/robot.py": REGISTER.format(task="Our-Task"),
+    }
+    assert install(job(tmp_path, files)).tasks == ("Our-Task",)
