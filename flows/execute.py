@@ -9,11 +9,11 @@ from contextlib import nullcontext
 from prefect import flow, get_run_logger, runtime
 
 from isaaclab_flows.schemas.errors import FlowsError
-from isaaclab_flows.schemas.job import Job
+from isaaclab_flows.schemas.job import FLOW_RUN_LABEL, Job
 from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.simulator import SimulatorEvent, SimulatorResult
 from isaaclab_flows.tasks.job.folder import folder_of
-from isaaclab_flows.tasks.job.hand_over import save_outcome, take_over
+from isaaclab_flows.tasks.job.hand_over import discard_outcome, save_outcome, take_over
 from isaaclab_flows.tasks.job.lease import Lease, lease
 from isaaclab_flows.tasks.results.agreement import require_agreement
 from isaaclab_flows.tasks.results.conclude import conclude
@@ -65,15 +65,22 @@ def _carry_out(job_uri: str, early: Early | None) -> Outcome:
     job = take_over(job_uri)
     folder = folder_of(job)
     with nullcontext(early.held) if early is not None else lease(folder) as held:
+        anew = job.again and not folder.was_begun_anew(_order_of(job))
         finished = folder.load_outcome()
-        if finished is not None and finished.status == "succeeded" and not job.again:
+        if finished is not None and finished.status == "succeeded" and not anew:
             get_run_logger().info("This job has already succeeded; its result is returned and nothing is run.")
             save_outcome(job, finished)
             return finished
-        if job.again:
-            folder.discard_work()
+        if anew:
+            discard_outcome(job)
+            folder.begin_anew(_order_of(job))
         folder.save(folder.job_file, job)
         return _work(job, held, early)
+
+
+def _order_of(job: Job) -> str:
+    """Name who asked for the work to be done again: every attempt that this comes to is the same order."""
+    return job.labels.get(FLOW_RUN_LABEL) or job.job_id
 
 
 def _work(job: Job, held: Lease, early: Early | None) -> Outcome:

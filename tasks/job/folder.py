@@ -110,6 +110,23 @@ class JobFolder:
             return None
         return read_if_whole(Outcome, content, source=str(self.outcome_file))
 
+    @property
+    def anew_file(self) -> Path:
+        """The order that last made the job begin anew."""
+        return self.path / "anew.txt"
+
+    def was_begun_anew(self, order: str) -> bool:
+        """Say whether the work was already thrown away for an order."""
+        try:
+            return self.anew_file.read_bytes() == order.encode()
+        except FileNotFoundError:
+            return False
+
+    def begin_anew(self, order: str) -> None:
+        """Throw the work away for an order; its later attempts go on from what it has done since."""
+        self.discard_work()
+        write_whole(self.anew_file, order.encode())
+
     def discard_work(self) -> None:
         """Remove what earlier attempts did, so that the job starts anew; inputs stay."""
         for path in (self.path / "attempts", self.run, self.out):

@@ -67,6 +67,12 @@ def save_outcome(job: Job, outcome: Outcome) -> None:
     storage_at(folder).write("outcome.json", outcome.model_dump_json(indent=2).encode())
 
 
+def discard_outcome(job: Job) -> None:
+    """Forget the outcome of work that is thrown away."""
+    folder, _ = split_uri(job_uri(job))
+    storage_at(folder).delete("outcome.json")
+
+
 def load_outcome(job: Job) -> Outcome | None:
     """Return the outcome that execute left, or None where there is none, or its file is torn."""
     folder, _ = split_uri(job_uri(job))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.simulator import EvaluationOrder, SimulatorJob, TrainingOrder
@@ -34,23 +35,35 @@ def fetch_inputs(job: Job, folder: JobFolder) -> Inputs:
         StorageError: A transfer failed.
     """
     checkpoints = tuple(
-        _local_copy(
-            source.uri, folder.input / "checkpoints" / str(position), size=source.size, version=source.version_id
-        )
+        _local_copy(source.uri, folder.input / "checkpoints" / str(position), version=source.version_id)
         for position, source in enumerate(job.checkpoints)
     )
     archive = job.custom_environment_uri
     return Inputs(checkpoints, _local_copy(archive, folder.input / "environment") if archive else None)
 
 
-def _local_copy(uri: str, folder: Path, *, size: int | None = None, version: str | None = None) -> Path:
+def _local_copy(uri: str, folder: Path, *, version: str | None = None) -> Path:
+    """Return a local copy of a version, or of what lies at a URI now; an earlier attempt's of the same is kept."""
     parent, name = split_uri(uri)
     if not is_s3(uri):
         return Path(uri).expanduser().absolute()
-    target = folder / name
-    if not target.exists() or (size is not None and target.stat().st_size != size):
-        storage_at(parent).download(name, target, version)
+    target, note = folder / name, folder / f".{name}.source"
+    storage = storage_at(parent)
+    there = storage.stat(name) if version is None else None
+    source = f"{uri} {version}" if version else f"{uri} {there.size} {there.modified} {there.content}" if there else ""
+    if target.exists() and (not source or _text(note) == source):
+        return target  # also when the original is gone: it is what was ordered
+    note.unlink(missing_ok=True)
+    storage.download(name, target, version)
+    write_whole(note, source.encode())
     return target
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def order_for(

@@ -42,11 +42,13 @@ class StoredFile:
         path: Relative to the root, POSIX.
         size: Bytes.
         modified: Unix time [s].
+        content: Tells one content from another where the storage does (S3's ETag).
     """
 
     path: str
     size: int
     modified: float
+    content: str = ""
 
 
 class Storage(Protocol):

@@ -138,7 +138,7 @@ class S3Storage:
             )
         except InputMissingError:
             return None
-        return StoredFile(path, head["ContentLength"], head["LastModified"].timestamp())
+        return StoredFile(path, head["ContentLength"], head["LastModified"].timestamp(), head["ETag"])
 
     def delete(self, path: str) -> None:
         """Remove an object."""
