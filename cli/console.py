@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from isaaclab_flows.schemas.plain import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,15 +20,22 @@ EXIT_INTERRUPTED = 130
 
 
 def console() -> Console:
-    """Return the console for progress and errors: standard error, plain where that is no terminal."""
+    """Return the console for progress and errors: standard error, plain where that is no terminal.
+
+    Texts are shown as they are: names of jobs and files hold no markup.
+    """
     from rich.console import Console
 
-    return Console(stderr=True, highlight=False)
+    class Plain(Console):
+        def print(self, *objects: Any, **options: Any) -> None:
+            super().print(*(printable(o) if isinstance(o, str) else o for o in objects), **options)
+
+    return Plain(stderr=True, highlight=False, markup=False, emoji=False)
 
 
 def say(text: str = "") -> None:
     """Print a line of the result."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{printable(text)}\n")
     sys.stdout.flush()
 
 
@@ -47,10 +56,10 @@ def show_error(error: FlowsError) -> None:
     from rich.text import Text
 
     out = console()
-    out.print(Text("Error: ", style="bold red") + Text(error.what))
+    out.print(Text("Error: ", style="bold red") + Text(printable(error.what)))
     if error.where:
-        out.print(Text(f"  at   {error.where}", style="dim"), soft_wrap=True)
+        out.print(Text(f"  at   {printable(error.where)}", style="dim"), soft_wrap=True)
     if error.remedy:
-        out.print(Text("  do   ", style="bold") + Text(error.remedy), soft_wrap=True)
+        out.print(Text("  do   ", style="bold") + Text(printable(error.remedy)), soft_wrap=True)
     if error.details:
-        out.print(Text(error.details.rstrip(), style="dim"), soft_wrap=True)
+        out.print(Text(printable(error.details.rstrip()), style="dim"), soft_wrap=True)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from isaaclab_flows.cli.console import console
+from isaaclab_flows.schemas.plain import printable
 from isaaclab_flows.schemas.simulator import EvaluationEvent, IterationEvent, SimulatorEvent, StageEvent, WarningEvent
 from isaaclab_flows.tasks.job.events import EventTail
 from isaaclab_flows.tasks.job.folder import Attempt, JobFolder, folder_of
@@ -105,9 +106,9 @@ class LiveDisplay:
         self._first: IterationEvent | None = None
         self._progress: Progress = Progress(
             SpinnerColumn(),
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=30),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             console=out,
             transient=True,
@@ -126,7 +127,11 @@ class LiveDisplay:
         match event:
             case StageEvent():
                 self._progress.update(
-                    self._bar, description=STAGE_WORDS[event.stage], total=None, completed=0, note=event.message
+                    self._bar,
+                    description=STAGE_WORDS[event.stage],
+                    total=None,
+                    completed=0,
+                    note=printable(event.message),
                 )
             case IterationEvent():
                 self._first = self._first or event

@@ -143,7 +143,7 @@ def _announce(job: Job) -> None:
     from isaaclab_flows.tasks.job.folder import folder_of
 
     out = console()
-    out.print(f"[bold]{job.config.name}[/bold]  {job.title}")
+    out.print(f"{job.config.name}  {job.title}", style="bold")
     out.print(f"Job {job.job_id}, work in {folder_of(job).path}", style="dim", soft_wrap=True)
     for warning in job.warnings:
         out.print(f"Warning: {warning}", style="yellow")

@@ -30,7 +30,7 @@ def run_sweep(config: Path, *, asset_root: Path | None, output: str | None, devi
     prepare_prefect(verbose=True)  # its lines are the progress: one a group
     uri = absolute_uri(config)
     checked, asset = read_sweep(uri, absolute_uri(asset_root) if asset_root else None)
-    console().print(f"[bold]{checked.name}[/bold]  sweep of {', '.join(checked.sweep_config.tasks)}")
+    console().print(f"{checked.name}  sweep of {', '.join(checked.sweep_config.tasks)}", style="bold")
     from isaaclab_flows.flows.evaluation_sweep import evaluation_sweep
     from isaaclab_flows.flows.prefect_server import start_own_server
     from isaaclab_flows.schemas.forms import Places

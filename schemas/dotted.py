@@ -18,5 +18,5 @@ def value_of(text: str) -> Any:
     """Return what a text says as JSON (`64`, `true`, `["a=1"]`, `"64"` for the text), else the text itself."""
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text

@@ -61,6 +61,10 @@ _OURS: Final = {
 }
 
 
+_RESOLVER = re.compile(r"\$\{[^}]*(:|\$\{)")
+"""``${oc.env:NAME}`` would read the environment; a resolver can also be put together of parts."""
+
+
 def selects_preset(override: str) -> bool:
     """Whether an override is one of Isaac Lab's selectors, such as ``physics=newton_mjwarp``."""
     return override.partition("=")[0] in _SELECTORS
@@ -78,6 +82,11 @@ def check_override(override: str) -> str:
         ValueError: With a sentence that names the override and what to write instead.
     """
     name, equals, value = override.partition("=")
+    if _RESOLVER.search(value):
+        raise ValueError(
+            f"'hydraOverrides' has '{override}', and only values of the configuration itself may be referred to."
+            " Allowed: a value, or ${env.…} and ${agent.…}"
+        )
     if override.startswith("~"):
         key = name.lstrip("~").partition("@")[0]
         raise ValueError(

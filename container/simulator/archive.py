@@ -10,12 +10,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Final
+from typing import IO, Final, Self
 
 from isaaclab_flows.schemas.errors import CustomEnvironmentError
 
 SUFFIXES: Final = (".whl", ".zip", ".tar.gz", ".tgz")
 _CHUNK: Final = 1 << 20
+_HEADER_BYTES: Final = 64 << 10
+_HEADERS: Final = (
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+)
+"""Members that hold the name or the attributes of another."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +87,21 @@ def _zip_members(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
                     yield member.filename, member.file_size, content
 
 
+class _Member(tarfile.TarInfo):
+    """A member whose header is read only where it is short: what a header claims of its length is read at once."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _HEADERS and not 0 <= found.size <= _HEADER_BYTES:
+            raise tarfile.ReadError(f"a header of {found.size:,} bytes")
+        if found.type == tarfile.GNUTYPE_SPARSE:
+            raise tarfile.ReadError("a sparse file")
+        return found
+
+
 def _tar_members(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
-    with tarfile.open(archive, "r|gz") as file:
+    with tarfile.open(archive, "r|gz", tarinfo=_Member) as file:
         for member in file:
             if member.isdir():
                 yield member.name, 0, None

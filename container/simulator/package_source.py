@@ -150,9 +150,17 @@ def _pyproject(project: Path, archive: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
         raise _unusable(archive, f"its pyproject.toml is not valid ({error})", "Mend the file.") from error
+    project = settings.get("project", {})
+    if not isinstance(project, dict) or not isinstance(project.get("dependencies", []), list):
+        raise _unusable(
+            archive,
+            "its pyproject.toml is not valid ('project' must be a table, its 'dependencies' a list)",
+            "Mend the file.",
+        )
+    return settings
 
 
 def _name_and_version(settings: dict[str, Any]) -> tuple[tuple[str, str], ...]:

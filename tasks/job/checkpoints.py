@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from isaaclab_flows.schemas.task_names import Library
 
 SUFFIXES = (".pt", ".pth")
-_NUMBER = re.compile(r"(?:_ep_(\d+)|[_-](\d+)$)")
+_NUMBER = re.compile(r"(?:_ep_(\d{1,15})(?!\d)|[_-](\d{1,15})$)")
 _LIBRARY_NAMES: tuple[tuple[Library, re.Pattern[str]], ...] = (
     ("rsl_rl", re.compile(r"^model_\d+\.pt$")),
     ("skrl", re.compile(r"^(best_)?agent(_\d+)?\.pt$")),

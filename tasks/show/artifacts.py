@@ -18,6 +18,7 @@ from uuid import UUID
 from isaaclab_flows.schemas.errors import CancelledError
 from isaaclab_flows.schemas.job import FLOW_RUN_LABEL, Job
 from isaaclab_flows.schemas.outcome import Outcome
+from isaaclab_flows.schemas.plain import markdown_text
 from isaaclab_flows.schemas.simulator import EvaluationEvent, IterationEvent, SimulatorEvent, StageEvent
 from isaaclab_flows.tasks.show.artifact_writer import ArtifactWriter
 from isaaclab_flows.tasks.show.progress import STAGE_WORDS, seconds_left
@@ -171,12 +172,12 @@ def show_outputs(job: Job, outcome: Outcome, logger: logging.Logger | logging.Lo
 def links_markdown(outcome: Outcome) -> str:
     """Return the outputs' links as markdown, the files that people open first at its head."""
     folder = web_address(outcome.output_uri, folder=True)
-    where = f"[{outcome.output_uri}]({folder})" if folder else f"`{outcome.output_uri}`"
+    where = f"[{markdown_text(outcome.output_uri)}]({folder})" if folder else markdown_text(outcome.output_uri)
     lines = [f"Outputs: {where}", ""]
     names = [file.path for file in outcome.files]
     for path in _first_to_open(names):
         address = web_address(f"{outcome.output_uri}/{path}")
-        lines.append(f"- [{path}]({address})" if address else f"- `{path}`")
+        lines.append(f"- [{markdown_text(path)}]({address})" if address else f"- {markdown_text(path)}")
     return "\n".join(lines)
 
 

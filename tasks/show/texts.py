@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import Interval, Outcome
+from isaaclab_flows.schemas.plain import markdown_text
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.simulator import EvaluationEvent, IterationEvent
 from isaaclab_flows.tasks.show.headline import headline
@@ -60,22 +61,24 @@ def summary_markdown(
     rows += [("machine", machine), ("running for", duration(outcome.seconds if outcome else seconds))]
     cost = _cost(job, seconds, outcome)
     rows += [("price so far", cost)] if cost else []
-    lines = [f"## {job.config.name}", "", "| | |", "| --- | --- |", *(f"| {k} | {_cell(v)} |" for k, v in rows)]
+    lines = [
+        f"## {markdown_text(job.config.name)}",
+        "",
+        "| | |",
+        "| --- | --- |",
+        *(f"| {k} | {markdown_text(v)} |" for k, v in rows),
+    ]
     if outcome is not None:
         if outcome.error is not None:
-            lines += ["", f"**{outcome.error.sentence}**"]
+            lines += ["", f"**{markdown_text(outcome.error.sentence)}**"]
         else:
             lines += [
                 "",
-                *(f"- {line}" for line in headline(outcome)),
+                *(f"- {markdown_text(line)}" for line in headline(outcome)),
             ]
     for warning in (outcome.warnings if outcome else job.warnings)[:10]:
-        lines += ["", f"> Warning: {warning}"]
+        lines += ["", f"> Warning: {markdown_text(warning)}"]
     return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def _cost(job: Job, seconds: float, outcome: Outcome | None) -> str | None:

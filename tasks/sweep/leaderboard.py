@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from isaaclab_flows.schemas.outcome import Interval
+from isaaclab_flows.schemas.plain import markdown_text
 from isaaclab_flows.schemas.sweep import Metric
 from isaaclab_flows.tasks.statistics.comparison import Difference, Judgement, judge
 from isaaclab_flows.tasks.statistics.sample import Sample, Stratum, unit_labels
@@ -216,9 +217,9 @@ def markdown(made: Sequence[Board], *, name: str, most: int = 50) -> str:
         name: Of the sweep.
         most: Rows shown of each board.
     """
-    lines = [f"# Leaderboard of {name}", ""]
+    lines = [f"# Leaderboard of {markdown_text(name)}", ""]
     for board in made:
-        lines += [f"## {board.task}", "", board.statement, ""]
+        lines += [f"## {markdown_text(board.task)}", "", markdown_text(board.statement), ""]
         words = METRIC_WORDS[board.metric]
         lines += [
             f"| rank | checkpoint | iteration | {words} | 95 % interval | worst tenth | success | episodes | vs best |"
@@ -229,7 +230,7 @@ def markdown(made: Sequence[Board], *, name: str, most: int = 50) -> str:
             verdict = _verdict(told[entry.checkpoint]) if entry.checkpoint in told else "best"
             success = "–" if entry.success is None else f"{entry.success:.0%}"
             lines.append(
-                f"| {rank} | `{entry.label}` | {_number(entry.iteration)} | {_number(entry.score)} |"
+                f"| {rank} | {markdown_text(entry.label)} | {_number(entry.iteration)} | {_number(entry.score)} |"
                 f" {_span(entry.interval)} | {_number(entry.worst_tenth)} | {success} | {entry.episodes} | {verdict} |"
             )
         if len(board.ranked) > most:
@@ -237,7 +238,8 @@ def markdown(made: Sequence[Board], *, name: str, most: int = 50) -> str:
         if board.incomplete:
             lines += ["", f"Not ranked, {len(board.incomplete)} without a result for the whole sweep:", ""]
             lines += [
-                f"- `{entry.label}`: {entry.done} of {entry.cells}; {'; '.join(entry.reasons) or 'no reason given'}"
+                f"- {markdown_text(entry.label)}: {entry.done} of {entry.cells};"
+                f" {markdown_text('; '.join(entry.reasons)) or 'no reason given'}"
                 for entry in board.incomplete[:most]
             ]
         lines.append("")

@@ -1,4 +1,5 @@
 import contextlib
+import gzip
 import io
 import stat
 import tarfile
@@ -119,3 +120,20 @@ def test_no_name_writes_outside_the_folder(tmp_path_factory, name):
         unpack(path, folder / "out")
     outside = {p for p in folder.rglob("*") if not p.is_relative_to(folder / "out")}
     assert outside <= before
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE])
+def test_a_header_that_claims_to_be_long_is_refused_before_it_is_read(tmp_path: Path, kind: bytes) -> None:
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = kind, 1 << 30
+    archive = tmp_path / "x.tar.gz"
+    with gzip.open(archive, "wb") as file:
+        file.write(info.tobuf(tarfile.GNU_FORMAT))
+        file.write(bytes(1 << 16))
+    with pytest.raises(CustomEnvironmentError, match="a header of 1,073,741,824 bytes"):
+        unpack(archive, tmp_path / "out")
+
+
+def test_a_name_of_a_few_hundred_characters_is_none(tmp_path: Path) -> None:
+    name = "/".join(["folder"] * 40) + "/file.py"
+    assert unpack(tarred(tmp_path / "x.tar.gz", (name, b"x")), tmp_path / "out") == [name]

@@ -199,6 +199,8 @@ def test_another_version_than_the_simulators_is_refused(tmp_path):
             "two of its projects have a package our_twin",
         ),
         ({"pyproject.toml": "[project]\nname="}, "pyproject.toml is not valid"),
+        ({"pyproject.toml": "project = 1\n[build-system]\n"}, "pyproject.toml is not valid"),
+        ({"pyproject.toml": "[project]\ndependencies = 1\n"}, "pyproject.toml is not valid"),
         ({"setup.py": "def"}, "setup.py is not valid"),
         ({"pyproject.toml": "[project]\nname='x'\n", "tests/__init__.py": ""}, "no package lies in"),
         ({"setup.py": "from setuptools import setup\nsetup(ext_modules=[1])", "p/__init__.py": ""}, "compiled"),
