@@ -59,7 +59,7 @@ def test_a_checkpoint_without_all_its_results_is_listed_but_not_ranked() -> None
     assert [(e.iteration, e.done, e.cells) for e in board.incomplete] == [(2, 1, 2)]
     text = markdown([board], name="Nightly")
     assert "abc/model_2.pt: 1 of 2; It is torn" in text
-    assert "| 1 | `abc/model_1.pt` | 1 |" in text
+    assert "| 1 | abc/model_1.pt | 1 |" in text
     assert [r["rank"] for r in table([board])] == [1, None]
 
 
