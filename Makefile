@@ -43,6 +43,7 @@ lint: setup ## Check style, format, the direction of imports, and that nothing i
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/vulture
+	$(BIN)/typos
 
 types: setup ## Check types, strictly
 	$(BIN)/mypy

@@ -324,7 +324,7 @@ def complete_config(
     inner = data.get("trainingConfig")
     if not isinstance(inner, Mapping):
         near = near_names("trainingConfig", [k for k in data if isinstance(k, str)], most=1)
-        hint = f" Did you mean it by '{near[0]}'?" if near else ""
+        hint = f" Did you write '{near[0]}' for it?" if near else ""
         raise ConfigError(
             "The key 'trainingConfig' is missing or no object",
             where=source,

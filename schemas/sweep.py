@@ -138,7 +138,7 @@ def check_sweep(data: Mapping[str, Any], *, source: str) -> SweepConfig:
     if "sweepConfig" not in data:
         near = near_names("sweepConfig", [k for k in data if isinstance(k, str)], most=1)
         hint = " This looks like a training's or an evaluation's file." if "trainingConfig" in data else ""
-        hint = hint or (f" Did you mean it by '{near[0]}'?" if near else "")
+        hint = hint or (f" Did you write '{near[0]}' for it?" if near else "")
         raise ConfigError("The key 'sweepConfig' is missing", where=source, remedy=f"A sweep needs it.{hint}")
     data = {"name": PurePosixPath(source).stem[:80], "description": "", "computeConfig": {}, **given(data)}
     try:

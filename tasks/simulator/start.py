@@ -30,7 +30,7 @@ class Start:
     """A simulator that was started.
 
     Args:
-        simulator: It.
+        simulator: The process that was started.
         newest_before: Name of the job's newest whole checkpoint at that time.
     """
 

@@ -1,4 +1,4 @@
-"""Where files lie: folders and ``s3://`` prefixes behind one small interface, and files that are whole or absent."""
+"""Where files lie: folders and ``s3://`` prefixes behind one small interface."""
 
 from __future__ import annotations
 
