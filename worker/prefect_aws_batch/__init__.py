@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from prefect_aws_batch.batch_worker import BatchWorker, BatchWorkerResult
     from prefect_aws_batch.configuration import BatchJobConfiguration, BatchVariables
+    from prefect_aws_batch.decorators import aws_batch
 
-__all__ = ["BatchJobConfiguration", "BatchVariables", "BatchWorker", "BatchWorkerResult"]
+__all__ = ["BatchJobConfiguration", "BatchVariables", "BatchWorker", "BatchWorkerResult", "aws_batch"]
 
 _HOMES = {
     "BatchJobConfiguration": "configuration",
     "BatchVariables": "configuration",
     "BatchWorker": "batch_worker",
     "BatchWorkerResult": "batch_worker",
+    "aws_batch": "decorators",
 }
 
 

@@ -93,6 +93,12 @@ class BatchFields(BaseModel):
     log_group: str = Field(
         default=DEFAULT_LOG_GROUP, title="Log group", description="CloudWatch log group of the container's lines."
     )
+    log_options: dict[str, str] = Field(
+        default_factory=dict,
+        title="Log options",
+        description="More options of the container's log driver, awslogs: awslogs-stream-prefix, mode, "
+        "max-buffer-size …",
+    )
     stream_logs: bool = Field(
         default=True, title="Stream logs", description="Bring the container's lines into the run's logs as it runs."
     )
@@ -155,7 +161,7 @@ class BatchFields(BaseModel):
         default_factory=dict,
         title="Job definition template",
         description="Parts of a RegisterJobDefinition request, laid over what this form makes: what you say here "
-        'wins, e.g. {"containerProperties": {"ulimits": […]}}.',
+        'wins, e.g. {"containerProperties": {"ulimits": […]}}; null takes a field away.',
     )
     aws_credentials: AwsCredentials = Field(
         default_factory=AwsCredentials,

@@ -69,10 +69,13 @@ def definition_name(prefix: str, definition: dict[str, Any]) -> str:
 
 
 def overlay(base: dict[str, Any], template: dict[str, Any]) -> dict[str, Any]:
-    """Return base with the operator's template laid over it: mappings merge, anything else is replaced."""
+    """Return base with the operator's template laid over it: mappings merge, None removes, all else is replaced."""
     result = dict(base)
     for key, value in template.items():
         below = result.get(key)
+        if value is None:
+            result.pop(key, None)
+            continue
         result[key] = overlay(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
     return result
 
@@ -96,10 +99,10 @@ def _container(configuration: BatchJobConfiguration) -> dict[str, Any]:
         container["mountPoints"] = [
             {"sourceVolume": _VOLUME, "containerPath": configuration.mount_path, "readOnly": False}
         ]
-    if configuration.log_group != DEFAULT_LOG_GROUP:
+    if configuration.log_group != DEFAULT_LOG_GROUP or configuration.log_options:
         container["logConfiguration"] = {
             "logDriver": "awslogs",
-            "options": {"awslogs-group": configuration.log_group},
+            "options": {"awslogs-group": configuration.log_group, **configuration.log_options},
         }
     return container
 

@@ -3,10 +3,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
+from prefect import flow
 from prefect.exceptions import InfrastructureNotFound
+from prefect.flows import InfrastructureBoundFlow
 
 from fake_batch import FakeBatch
-from prefect_aws_batch import BatchJobConfiguration, BatchWorker
+from prefect_aws_batch import BatchJobConfiguration, BatchWorker, aws_batch
 from prefect_aws_batch.batch_api import BatchApi
 from prefect_aws_batch.causes import CANCEL_REASON
 from prefect_aws_batch.main import clean_up
@@ -57,3 +59,17 @@ async def test_clean_up_says_what_it_took(
         await Registrar(api).definition_for(configure(memory=memory))
     assert await clean_up(api, "prefect", keep=1) == 1
     assert capsys.readouterr().out.count("deregistered arn:prefect-") == 1
+
+
+def test_a_flow_is_bound_to_batch_by_a_decorator() -> None:
+    @aws_batch("cpu", memory=8_000)
+    @flow
+    def steps(n: int) -> int:
+        return n
+
+    assert isinstance(steps, InfrastructureBoundFlow)
+    assert (steps.work_pool, steps.job_variables, steps.worker_cls) == ("cpu", {"memory": 8_000}, BatchWorker)
+
+
+def test_prefect_gives_the_worker_runs_to_end_that_do_not_end_themselves(worker: BatchWorker) -> None:
+    assert worker.cleanup_handler_registry.handled_cleanup_kinds

@@ -210,3 +210,23 @@ def test_overrides_longer_than_batch_takes_are_refused_with_the_longest(configur
         check_submission(request)
     assert caught.value.where == "env.URLS"
     check_submission(submission(configure(), name="j", definition="d", flow_run_id=RUN_ID))
+
+
+def test_a_field_can_be_taken_away_as_fargate_wants_it(configure: Configure) -> None:
+    template = {
+        "platformCapabilities": ["FARGATE"],
+        "containerProperties": {
+            "linuxParameters": None,
+            "fargatePlatformConfiguration": {"platformVersion": "LATEST"},
+            "networkConfiguration": {"assignPublicIp": "ENABLED"},
+        },
+    }
+    definition = job_definition(configure(job_definition_template=template, execution_role_arn="arn:aws:iam::1:role/x"))
+    assert "linuxParameters" not in definition["containerProperties"]
+    batch_accepts("RegisterJobDefinition", {"jobDefinitionName": "name", **definition})
+
+
+def test_the_log_drivers_options_are_the_operators(configure: Configure) -> None:
+    options = {"mode": "non-blocking", "max-buffer-size": "25m"}
+    container = job_definition(configure(log_options=options))["containerProperties"]
+    assert container["logConfiguration"]["options"] == {"awslogs-group": "/aws/batch/job", **options}
