@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import anyio
 from prefect.exceptions import InfrastructureNotFound
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 
-_TAKE_OVER_WITHIN = 1.0
+FOLLOWER_LABEL = "prefect-aws-batch.follower"
+"""Under which a run names the process that adopted its job: several workers may have one name."""
+_TAKE_OVER_WITHIN, _MARK_SETTLES = 1.0, 1.0
 """Seconds."""
 
 
@@ -90,6 +92,7 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
         super().__init__(*args, **kwargs)
         self._aws: dict[int, Aws] = {}
         self._followed: set[UUID] = set()
+        self._process = uuid4().hex
         self._serves = False
         self._sweeper: Sweeper | None = None
         self._sweeping: asyncio.Task[None] | None = None
@@ -250,14 +253,20 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
             self._followed.discard(flow_run.id)
 
     async def _takes_over(self, flow_run: FlowRun) -> bool:
-        """Put this worker's name on the run, unless another worker came first."""
+        """Put this process's mark on the run, unless another came first, be it one of the same name."""
         # Workers that sweep at the same moment do not all look at the same moment.
         await asyncio.sleep(random.uniform(0, _TAKE_OVER_WITHIN))
-        now = await read_run(self.client, flow_run.id)
-        if now is None or (now.labels or {}).get(WORKER_LABEL) != (flow_run.labels or {}).get(WORKER_LABEL):
+        if await self._marks(flow_run.id) != _marks_of(flow_run):
             return False
         await self._give_worker_labels_to_flow_run(flow_run.id)
-        return True
+        await self.client.update_flow_run_labels(flow_run.id, {FOLLOWER_LABEL: self._process})
+        # Of those that looked before any had written, the last to write follows: the others see its mark.
+        await asyncio.sleep(_MARK_SETTLES)
+        return await self._marks(flow_run.id) == (self.name, self._process)
+
+    async def _marks(self, flow_run_id: UUID) -> tuple[Any, Any] | None:
+        run = await read_run(self.client, flow_run_id)
+        return _marks_of(run) if run is not None else None
 
     async def _last_job(
         self, configuration: BatchJobConfiguration, flow_run: FlowRun, job_id: str | None
@@ -309,6 +318,11 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
             logger.warning("%s", ending.error.sentence)
         job = job_run.job
         return BatchWorkerResult(identifier=job.job_id if job else job_id, status_code=_status_code(ending, job))
+
+
+def _marks_of(run: FlowRun) -> tuple[Any, Any]:
+    labels = run.labels or {}
+    return labels.get(WORKER_LABEL), labels.get(FOLLOWER_LABEL)
 
 
 def _status_code(ending: Ending, job: BatchJob | None) -> int:

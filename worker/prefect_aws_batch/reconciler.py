@@ -41,6 +41,7 @@ _PAGE = 200
 _REST = 5
 """Sweeps of thousands of jobs rest for so many times their own length."""
 _UNFINISHED = [StateType.PENDING, StateType.RUNNING, StateType.CANCELLING, StateType.PAUSED]
+_ACTIONS_AT_ONCE = 12
 _ILL_AFTER = 5
 """Sweeps that fail in a row before the worker counts as ill."""
 
@@ -196,11 +197,16 @@ class Sweeper:
             own_name=self._host.name,
             online=await self._online() if views else (),
         )
-        for action in actions:
+        slots = asyncio.Semaphore(_ACTIONS_AT_ONCE)
+
+        async def act(action: Action) -> None:
             try:
-                await self._do(action, known)
+                async with slots:
+                    await self._do(action, known)
             except Exception as error:  # the others' actions do not wait for this one
                 self._tell(action.run_id, f"{action} failed: {_words(error)}")
+
+        await asyncio.gather(*(act(action) for action in actions))
 
     async def _do(self, action: Action, known: Mapping[UUID, FlowRun]) -> None:
         match action:
