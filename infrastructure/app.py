@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING
 
 from infrastructure.config import Config, load_config
 from infrastructure.node import provide_node
+from infrastructure.prices import warnings as price_warnings
 from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.instances import prices
 
 if TYPE_CHECKING:
     from aws_cdk import App
@@ -63,6 +66,8 @@ def main(arguments: list[str]) -> int:
     except ConfigError as error:
         print(f"{error.sentence}", file=sys.stderr)  # noqa: T201
         return 2
+    for warning in price_warnings(prices(), config.region, datetime.datetime.now(datetime.UTC).date()):
+        print(f"Warning: {warning}", file=sys.stderr)  # noqa: T201
     if not config.enabled:
         print("enabled is false: nothing to deploy")  # noqa: T201
     build(config).synth()

@@ -35,8 +35,7 @@ def idle(found: PriceFile) -> list[Item]:
     def fargate(vcpus: float, gib: float) -> float:
         return HOURS * (vcpus * service("fargateVcpuHour") + gib * service("fargateGbHour"))
 
-    warm = next(i for i in found.instances if i.name == "g6.2xlarge")
-    assert warm.dollars_per_hour is not None
+    machine, dollars = _warm(found)
     volume = WARM_GIB * service("ebsGp3GbMonth")
     faster = (WARM_IOPS - 3_000) * service("ebsGp3IopsMonth") + (WARM_MBPS - 125) * service("ebsGp3MbpsMonth")
     return [
@@ -53,10 +52,24 @@ def idle(found: PriceFile) -> list[Item]:
         Item("prefect: mode: selfHosted", "Aurora at databaseMinAcu 0.5", HOURS * 0.5 * service("auroraAcuHour")),
         Item("prefect: mode: selfHosted", "two secrets and two alarms",
              2 * service("secretMonth") + SERVER_ALARMS * service("alarmMonth")),
-        Item("keepWarmInstance: true", "one g6.2xlarge with its 100 GB", HOURS * warm.dollars_per_hour + volume),
+        Item("keepWarmInstance: true", f"one {machine} with its {WARM_GIB} GB", HOURS * dollars + volume),
         Item("keepWarmInstance: true", f"its disk's {WARM_IOPS:,} operations and {WARM_MBPS} MB a second", faster),
         Item("keepWarmInstance: true", "its detailed monitoring", DETAILED_METRICS * service("metricMonth")),
     ]  # fmt: skip
+
+
+def _warm(found: PriceFile) -> tuple[str, float]:
+    """Return the machine that is kept warm by default, the first that the region sells, and what an hour costs."""
+    fitting = (
+        each
+        for family in FAMILIES
+        for each in found.instances
+        if each.family == family and each.gpus == 1 and each.fits(requirements_for(1))
+    )
+    for each in fitting:
+        if each.dollars_per_hour is not None:
+            return each.name, each.dollars_per_hour
+    raise ValueError(f"{found.region} sells no machine of {', '.join(FAMILIES)}: there is no page to write")
 
 
 def page(found: PriceFile) -> str:

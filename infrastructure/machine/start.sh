@@ -1,11 +1,15 @@
 #!/bin/bash
 # Runs once on every GPU machine, before the ECS agent starts: use an image that is already there (tags are hashes of
-# the content), keep containers away from the machine's own role, tell CloudWatch how busy the GPUs are.
+# the content), keep containers away from the machine's own role and give them theirs (logs are written with the job's
+# execution role, for the machine's may not), tell CloudWatch how busy the GPUs are.
 cat >>/etc/ecs/ecs.config <<'END'
 ECS_IMAGE_PULL_BEHAVIOR=prefer-cached
 ECS_IMAGE_CLEANUP_INTERVAL=30m
 ECS_ENGINE_TASK_CLEANUP_WAIT_DURATION=10m
 ECS_AWSVPC_BLOCK_IMDS=true
+ECS_ENABLE_TASK_IAM_ROLE=true
+ECS_ENABLE_TASK_IAM_ROLE_NETWORK_HOST=true
+ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE=true
 ECS_ENABLE_SPOT_INSTANCE_DRAINING=true
 ECS_CONTAINER_STOP_TIMEOUT=110s
 END

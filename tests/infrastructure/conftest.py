@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infrastructure.config import EXAMPLE_FILE, Config, check_config
+from infrastructure.config import EXAMPLE_FILE, Config, check_config, load_config
 
 Template = dict[str, Any]
 
@@ -24,6 +24,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.infrastructure)
 
 
+EXAMPLES = sorted((EXAMPLE_FILE.parent / "examples").glob("*.yaml"))
 LONG_NAME = "a-name-as-long-as-can-be"
 
 
@@ -174,10 +175,14 @@ def deployments(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Deploymen
 @pytest.fixture(scope="session")
 def matrix(deployments: dict[str, Deployment], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Deployment]:
     """Every kind of deployment there is: jsii runs already, and each takes a second."""
-    return deployments | {
-        name: synthesise(configuration(changes), tmp_path_factory.mktemp("matrix"))
-        for name, changes in {**CHANGES, **APART}.items()
-    }
+    return (
+        deployments
+        | {
+            name: synthesise(configuration(changes), tmp_path_factory.mktemp("matrix"))
+            for name, changes in {**CHANGES, **APART}.items()
+        }
+        | {file.stem: synthesise(load_config(file), tmp_path_factory.mktemp(file.stem)) for file in EXAMPLES}
+    )
 
 
 @pytest.fixture(params=list(VARIANTS))

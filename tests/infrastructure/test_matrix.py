@@ -151,6 +151,8 @@ def test_every_machine_keeps_jobs_from_its_metadata_before_the_agent_starts(matr
             assert text.rstrip().endswith("--==BOUNDARY==--")
             assert not re.search("@[A-Z]+@", text)
             assert "-m cgroup --path" in text
+            # The machine's role may not write logs: the job's execution role does.
+            assert "ECS_ENABLE_AWSLOGS_EXECUTIONROLE_OVERRIDE=true" in text
             assert "Before=ecs.service" in text
             assert data["MetadataOptions"]["HttpTokens"] == "required"
             assert len(text) < 12_000, "EC2 takes 16 KB, and Batch adds its own"
