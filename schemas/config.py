@@ -51,6 +51,8 @@ class WrittenModel(CamelModel):
         return numbers_of(cls, data) if isinstance(data, Mapping) else data
 
 
+Acceleration = Literal["auto", "off"]
+Frontend = Literal["auto", "torch", "warp"]
 S3Uri = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/.+$", examples=["s3://bucket/key"])]
 
 
@@ -134,6 +136,12 @@ class TrainingTaskConfig(_SharedTaskConfig):
     on_divergence: Literal["fail", "rollback"] = "fail"
     """What follows when a loss, the reward or a weight is no number any more: `fail` ends the training and keeps its
     last finite checkpoint; `rollback` goes back to that one with half the learning rate, up to three times."""
+    acceleration: Acceleration = "auto"
+    """`auto` trains faster where the result is the same (docs/acceleration.md); `off` is Isaac Lab's trainer as it is.
+    """
+    frontend: Frontend = "auto"
+    """Isaac Lab's runtime of the task: `torch`, `warp`, or `auto`, which takes warp on a GPU for the tasks that are
+    known to learn the same there."""
 
 
 class EvaluationTaskConfig(_SharedTaskConfig):

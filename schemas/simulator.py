@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, JsonValue, TypeAdapter
 
-from isaaclab_flows.schemas.config import CamelModel, VideoConfig
+from isaaclab_flows.schemas.config import Acceleration, CamelModel, Frontend, VideoConfig
 from isaaclab_flows.schemas.errors import ErrorRecord
 from isaaclab_flows.schemas.task_names import Library
 
@@ -40,6 +40,10 @@ class TrainingOrder(CamelModel):
     """Absolute path of the checkpoint to go on from."""
     on_divergence: Literal["fail", "rollback"] = "fail"
     """What follows when losses, rewards or weights are no numbers any more."""
+    acceleration: Acceleration = "auto"
+    """``off``: Isaac Lab's trainer as it is."""
+    frontend: Frontend = "auto"
+    """Isaac Lab's runtime of the task; ``auto`` takes warp where it is known to give the same."""
 
 
 class EvaluationOrder(CamelModel):
@@ -206,6 +210,32 @@ class Ran(CamelModel):
     """Each override that sets a value, to the value that its key had."""
 
 
+class Engine(CamelModel):
+    """What a training or an evaluation ran on."""
+
+    physics: str
+    """``Newton``, ``PhysX``, or another's name."""
+    frontend: Literal["torch", "warp"]
+    """Isaac Lab's runtime of the task."""
+    frontend_reason: str = ""
+    """Why it was not the other one; empty where it was asked for."""
+    steps: Literal["captured", "uncaptured", "own"] = "own"
+    """A training's: ours as CUDA graphs, ours without, or the library's own."""
+    steps_reason: str = ""
+    """Why they were not captured."""
+
+    @property
+    def sentence(self) -> str:
+        """All of it in one line, for people."""
+        parts = [f"{self.physics} physics, {self.frontend} frontend{_because(self.frontend_reason)}"]
+        words = {"captured": "captured steps", "uncaptured": "steps not captured", "own": "the library's own steps"}
+        return ", ".join([*parts, f"{words[self.steps]}{_because(self.steps_reason)}"])
+
+
+def _because(reason: str) -> str:
+    return f" ({reason})" if reason else ""
+
+
 class SimulatorResult(CamelModel):
     """The child's last word."""
 
@@ -223,6 +253,7 @@ class SimulatorResult(CamelModel):
     step_dt: float | None = None
     """Seconds of simulated time a step."""
     versions: dict[str, str] = {}
+    engine: Engine | None = None
     device_name: str = ""
     ran: Ran | None = None
     registered_tasks: Annotated[tuple[str, ...], Field(strict=False)] = ()

@@ -156,6 +156,16 @@ def bad_overrides(error: BaseException, job: SimulatorJob) -> ConfigError:
     )
 
 
+def no_twin(error: BaseException, job: SimulatorJob) -> ConfigError:
+    """Return the error for a task that has no, or no complete, twin in Warp."""
+    return ConfigError(
+        f"The task '{job.task}' cannot run on the warp frontend: {_first_line(str(error))}",
+        where="trainingConfig.frontend",
+        remedy='Set trainingConfig.frontend to "auto" or "torch".',
+        details=str(error),
+    )
+
+
 def missing_file(path: str, job: SimulatorJob, *, reason: str) -> InputMissingError:
     """Return the error for a robot file, a network or a scene that the task names and nobody has."""
     place = urlsplit(path).path.rsplit("/", 1)[-1]

@@ -95,10 +95,11 @@ def _simulate(job: SimulatorJob, events: Events, stop: StopRequest, leave: _Leav
         registered = own.tasks
         job = job.model_copy(update={"task": own.task})
     chosen = library(job.library)
-    setup = resolve(job, chosen, events=events, stop=stop, play=job.evaluation is not None)
+    setup = resolve(job, chosen, events=events, stop=stop, play=job.evaluation is not None, own_tasks=registered)
     known = SimulatorResult(
         status="succeeded",
         versions=versions(chosen.distribution),
+        engine=setup.engine,
         device_name=device_name(setup.device),
         registered_tasks=registered,
     )

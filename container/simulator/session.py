@@ -15,13 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from isaaclab_flows.container.simulator import assets, failures, overrides
+from isaaclab_flows.container.simulator import assets, failures, frontend, overrides
 from isaaclab_flows.container.simulator.events import Events
 from isaaclab_flows.container.simulator.libraries.base import Library
 from isaaclab_flows.container.simulator.stop import StopRequest
 from isaaclab_flows.container.simulator.task_files import check_files
 from isaaclab_flows.schemas.errors import ConfigError
-from isaaclab_flows.schemas.simulator import SimulatorJob
+from isaaclab_flows.schemas.simulator import Engine, SimulatorJob
 from isaaclab_flows.schemas.task_names import ENTRY_POINT, agent_entry_point, near_names
 
 
@@ -65,14 +65,19 @@ class Setup:
     """``cpu`` or ``cuda:N``; of the simulation and of the agent."""
     env_cfg: Any
     agent_cfg: Any
+    choice: frontend.Choice
     events: Events
     stop: StopRequest
 
     @property
     def physics(self) -> str:
         """The engine that simulates, as people call it: ``Newton`` or ``PhysX``."""
-        kind = type(getattr(self.env_cfg.sim, "physics", None)).__name__
-        return next((name for name in ("Newton", "PhysX") if name.lower() in kind.lower()), kind)
+        return frontend.physics_name(self.env_cfg)
+
+    @property
+    def engine(self) -> Engine:
+        """What it runs on, before a training says how it takes its steps."""
+        return Engine(physics=self.physics, frontend=self.choice.frontend, frontend_reason=self.choice.reason)
 
     @property
     def run_folder(self) -> Path:
@@ -105,7 +110,15 @@ class Session(Setup):
         return float(self.env.unwrapped.step_dt)
 
 
-def resolve(job: SimulatorJob, library: Library, *, events: Events, stop: StopRequest, play: bool = False) -> Setup:
+def resolve(
+    job: SimulatorJob,
+    library: Library,
+    *,
+    events: Events,
+    stop: StopRequest,
+    play: bool = False,
+    own_tasks: tuple[str, ...] = (),
+) -> Setup:
     """Resolve a task's configuration with the job's overrides, environments, seed and device, and check its files.
 
     Args:
@@ -114,6 +127,7 @@ def resolve(job: SimulatorJob, library: Library, *, events: Events, stop: StopRe
         events: Where events go.
         stop: The wish to stop.
         play: Apply the task's play mode, as Isaac Lab's playback does.
+        own_tasks: Tasks that the job's custom environment registers.
 
     Raises:
         ConfigError: Unknown task, a task without a configuration for the library, or an override that does not fit.
@@ -126,6 +140,10 @@ def resolve(job: SimulatorJob, library: Library, *, events: Events, stop: StopRe
     ranks = Ranks.of(job)
     device = resolve_device(job, ranks, library)
     env_cfg, agent_cfg = overrides.resolve_task(job, play=play)
+    choice = frontend.choose(job, physics=frontend.physics_name(env_cfg), device=device, own_tasks=own_tasks)
+    if choice.switches_physics:
+        switched = job.model_copy(update={"hydra_overrides": (*job.hydra_overrides, frontend.NEWTON_OVERRIDE)})
+        env_cfg, agent_cfg = overrides.resolve_task(switched, play=play)
     env_cfg.scene.num_envs = job.num_envs
     env_cfg.sim.device = device
     env_cfg.seed = job.seed + ranks.rank
@@ -140,6 +158,7 @@ def resolve(job: SimulatorJob, library: Library, *, events: Events, stop: StopRe
         device=device,
         env_cfg=env_cfg,
         agent_cfg=agent_cfg,
+        choice=choice,
         events=events,
         stop=stop,
     )
@@ -169,12 +188,17 @@ def environment(setup: Setup) -> Iterator[Session]:
 
     setup.stop.check()
     setup.events.stage("creating_environment", f"{setup.job.num_envs:,} environments of {setup.job.task}")
-    env = create_isaaclab_env(
-        setup.job.task,
-        setup.env_cfg,
-        _Frontend(),
-        convert_marl_to_single_agent=isinstance(setup.env_cfg, DirectMARLEnvCfg),
-    )
+    try:
+        env = create_isaaclab_env(
+            setup.job.task,
+            setup.env_cfg,
+            _Arguments(setup.choice.frontend),
+            convert_marl_to_single_agent=isinstance(setup.env_cfg, DirectMARLEnvCfg),
+        )
+    except RuntimeError as error:
+        if type(error).__name__ == "FrontendIncompatibleError":  # of a module that only the warp frontend imports
+            raise failures.no_twin(error, setup.job) from error
+        raise
     try:
         setup.stop.check()
         yield Session(**vars(setup), env=env)
@@ -182,10 +206,11 @@ def environment(setup: Setup) -> Iterator[Session]:
         close_env(env)
 
 
-class _Frontend:
+@dataclass(frozen=True)
+class _Arguments:
     """The one argument that :func:`create_isaaclab_env` reads of a command line."""
 
-    frontend = "torch"
+    frontend: str
 
 
 def resolve_device(job: SimulatorJob, ranks: Ranks, library: Library) -> str:

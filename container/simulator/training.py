@@ -33,7 +33,9 @@ def train(session: Session) -> dict[str, Any]:
 
         session.events.stage("exporting")
         exported = export(session, report.last_checkpoint)
+    steps = {"steps": report.steps, "steps_reason": report.steps_reason}
     return {
+        "engine": session.engine.model_copy(update=steps),
         "iterations": report.iterations,
         "last_checkpoint": str(report.last_checkpoint) if report.last_checkpoint else None,
         "status": "interrupted" if report.stopped else "succeeded",

@@ -87,6 +87,8 @@ def order_for(
             checkpoint_interval=config.output_config.checkpoint_interval,
             resume_checkpoint=str(newest) if newest else _given_checkpoint(inputs),
             on_divergence=config.training_config.on_divergence,
+            acceleration=config.training_config.acceleration,
+            frontend=config.training_config.frontend,
         )
     else:
         evaluation = EvaluationOrder(

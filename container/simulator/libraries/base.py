@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 if TYPE_CHECKING:
     import torch
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from isaaclab_flows.container.simulator.session import Session
     from isaaclab_flows.schemas.simulator import SimulatorJob
 
+Steps = Literal["captured", "uncaptured", "own"]
 Observations = Mapping[str, "torch.Tensor"]
 """Isaac Lab's observations by group, each (environments, …), as ``env.reset`` and ``env.step`` return them."""
 
@@ -63,6 +64,10 @@ class TrainingReport:
     last_checkpoint: Path | None
     stopped: bool
     """It ended early because somebody asked."""
+    steps: Steps = "own"
+    """How it computed: our steps as CUDA graphs, our steps without, or the library's own."""
+    steps_reason: str = ""
+    """Why they were not captured."""
 
 
 class Library(ABC):

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from isaaclab.utils import to_dict
 from isaaclab_rl.entrypoints.common import scoped_torch_backend_flags
 from isaaclab_rl.rsl_rl import RslRlVecEnvWrapper, check_rsl_rl_version, handle_deprecated_rsl_rl_cfg
 
 from isaaclab_flows.container.simulator.checkpoints import first_iteration, fitting, load_untrusted, warn_of_conversion
-from isaaclab_flows.container.simulator.libraries.base import ExportablePolicy, Library, TrainingReport
+from isaaclab_flows.container.simulator.libraries.base import ExportablePolicy, Library, Steps, TrainingReport
 from isaaclab_flows.container.simulator.libraries.old_checkpoints import convert_rsl_rl, fit_spread
+from isaaclab_flows.container.simulator.libraries.rsl_rl.coverage import not_covered
 from isaaclab_flows.container.simulator.libraries.rsl_rl.policy import RslRlPolicy, check_normaliser
-from isaaclab_flows.container.simulator.libraries.rsl_rl.runners import RUNNERS
+from isaaclab_flows.container.simulator.libraries.rsl_rl.runners import CAPTURED_RUNNER, RUNNERS
 from isaaclab_flows.container.simulator.progress import Progress
 from isaaclab_flows.schemas.errors import CheckpointError, ConfigError
 
@@ -52,8 +55,12 @@ class RslRl(Library):
         assert session.job.training is not None
         order = session.job.training
         progress = Progress(session)
-        runner = _runner(session, log_dir=str(progress.checkpoints))
+        config = to_dict(session.agent_cfg)
+        reason = "acceleration is off" if order.acceleration == "off" else not_covered(config)
+        runner = _runner(session, config, captured=reason is None, log_dir=str(progress.checkpoints))
         runner.report_to(progress)
+        steps: tuple[Steps, str] = runner.steps if reason is None else ("own", reason)
+        session.events.stage("building_agent", _told(session, *steps))
         resume = Path(order.resume_checkpoint) if order.resume_checkpoint else None
         first = first_iteration(_resume(runner, resume, session), session.job, resume) if resume else 0
         if getattr(runner.alg, "teacher_loaded", True) is False:
@@ -67,19 +74,22 @@ class RslRl(Library):
         count = progress.begin(first, resumed_from=resume if first else None)
         if count:
             runner.run(first, count, random_start=session.agent_cfg.init_at_random_ep_len)
-        return progress.report()
+        steps = runner.steps if reason is None else steps  # a capture may have failed on the way
+        return replace(progress.report(), steps=steps[0], steps_reason=steps[1])
 
     def load_policy(self, session: Session, checkpoint: Path) -> ExportablePolicy:
         """Load the actor, or the student of a distillation; its distribution's mean is the action."""
         return RslRlPolicy(session, checkpoint)
 
 
-def _runner(session: Session, *, log_dir: str) -> Any:
-    from isaaclab.utils import to_dict
-
+def _runner(session: Session, config: dict[str, Any], *, captured: bool, log_dir: str) -> Any:
     wrapped = RslRlVecEnvWrapper(session.env, clip_actions=session.agent_cfg.clip_actions)
-    runner = RUNNERS[session.agent_cfg.class_name]
-    return runner(wrapped, to_dict(session.agent_cfg), log_dir=log_dir, device=session.device)
+    runner = CAPTURED_RUNNER if captured else RUNNERS[session.agent_cfg.class_name]
+    return runner(wrapped, config, log_dir=log_dir, device=session.device)
+
+
+def _told(session: Session, steps: str, reason: str) -> str:
+    return session.engine.model_copy(update={"steps": steps, "steps_reason": reason}).sentence
 
 
 def _resume(runner: Any, checkpoint: Path, session: Session) -> int:

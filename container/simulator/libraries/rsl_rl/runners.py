@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+import time
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,6 +12,9 @@ import torch
 from rsl_rl.runners import DistillationRunner, OnPolicyRunner
 from rsl_rl.utils.logger import Logger
 
+from isaaclab_flows.container.simulator.libraries.base import Steps
+from isaaclab_flows.container.simulator.libraries.rsl_rl.captured_ppo import CapturedPPO
+from isaaclab_flows.container.simulator.libraries.rsl_rl.steps import TURN_OFF
 from isaaclab_flows.container.simulator.progress import Progress
 
 
@@ -81,11 +85,94 @@ class _OnPolicy(_Progressing, OnPolicyRunner):  # type: ignore[misc]
     """Reinforcement learning."""
 
 
+class _Captured(_Progressing, OnPolicyRunner):  # type: ignore[misc]
+    """Reinforcement learning with the steps of :class:`CapturedPPO`."""
+
+    alg: CapturedPPO
+
+    def __init__(self, env: Any, train_cfg: dict[str, Any], **options: Any) -> None:
+        algorithm = train_cfg["algorithm"] | {"class_name": CapturedPPO}
+        super().__init__(env, train_cfg | {"algorithm": algorithm}, **options)
+
+    @property
+    def steps(self) -> tuple[Steps, str]:
+        """How steps are taken, as a training's report names it, and why so."""
+        if self.alg.failures:
+            return "uncaptured", f"capture failed: {self.alg.failures[0]}"
+        return ("uncaptured", "the device is the CPU") if self.device == "cpu" else ("captured", "")
+
+    def report_to(self, progress: Progress) -> None:
+        """Tell also what could not be captured."""
+        super().report_to(progress)
+        self.alg.on_failure = lambda reason: progress.session.events.warn(
+            f"The training goes on with steps that are not captured as CUDA graphs, and slower: {reason}. {TURN_OFF}"
+        )
+
+    def learn(self, num_learning_iterations: int, init_at_random_ep_len: bool = False) -> None:
+        """Run so many iterations: act and record, then returns and update; the host waits once, in the update."""
+        if init_at_random_ep_len:
+            self.env.episode_length_buf = torch.randint_like(
+                self.env.episode_length_buf, high=int(self.env.max_episode_length)
+            )
+        observations = self.env.get_observations().to(self.device)
+        self.alg.train_mode()
+        if self.is_distributed:
+            self.alg.broadcast_parameters()
+        self.logger.init_logging_writer()
+        first, steps = self.current_learning_iteration, self.cfg["num_steps_per_env"]
+        for iteration in range(first, first + num_learning_iterations):
+            begun = time.perf_counter()
+            with torch.inference_mode():
+                for _ in range(steps):
+                    actions = self.alg.act(observations)
+                    observations, rewards, dones, extras = self.env.step(actions.to(self.env.device))
+                    observations = observations.to(self.device)
+                    self.alg.process_env_step(observations, rewards, dones, extras)
+                    self.logger.note(extras)
+                collected = time.perf_counter()
+                self.alg.compute_returns(observations)
+            losses = self.alg.update()
+            learned = time.perf_counter()
+            self.current_learning_iteration = iteration
+            if self.cfg.get("check_for_nan", True):
+                self.alg.episodes.check()
+            if self.logger.writer is not None:
+                self.logger.take(*self.alg.episodes.finished(steps))
+            self.logger.log(
+                it=iteration,
+                start_it=first,
+                total_it=first + num_learning_iterations,
+                collect_time=collected - begun,
+                learn_time=learned - collected,
+                loss_dict=losses,
+                learning_rate=self.alg.learning_rate,
+                action_std=self.alg.action_std,
+                rnd_weight=None,
+            )
+            if self.logger.writer is not None and iteration % self.cfg["save_interval"] == 0:
+                self._save_iteration()
+        if self.logger.writer is not None:
+            self._save_iteration()
+            self.logger.stop_logging_writer()
+
+    def run(self, first: int, count: int, *, random_start: bool) -> None:
+        """Run, and let go of the graphs at the end, however it comes."""
+        try:
+            super().run(first, count, random_start=random_start)
+        finally:
+            self.alg.release()
+
+    def _save_iteration(self) -> None:
+        self.save(str(self._progress.checkpoints / f"model_{self.current_learning_iteration}.pt"))
+
+
 class _Distillation(_Progressing, DistillationRunner):  # type: ignore[misc]
     """A student that learns from a teacher."""
 
 
 RUNNERS: Final = {"OnPolicyRunner": _OnPolicy, "DistillationRunner": _Distillation}
+"""By the names that configurations give."""
+CAPTURED_RUNNER: Final = _Captured
 
 
 class _Stop(Exception):  # noqa: N818  not an error: the way out of rsl_rl's loop
@@ -95,6 +182,8 @@ class _Stop(Exception):  # noqa: N818  not an error: the way out of rsl_rl's loo
 
 class _ReportingLogger(Logger):  # type: ignore[misc]
     """rsl_rl's logger is what it calls at the end of each iteration, so here progress is told and a stop obeyed."""
+
+    ep_extras: list[Mapping[str, Any]]
 
     def __init__(self, progress: Progress, **arguments: Any) -> None:
         super().__init__(**arguments)
@@ -107,6 +196,20 @@ class _ReportingLogger(Logger):  # type: ignore[misc]
     def stop_logging_writer(self) -> None:
         """Flush; the progress owns the writer."""
         self._progress.flush()
+
+    def note(self, extras: dict[str, Any]) -> None:
+        """Keep what the environment logs of a step, as rsl_rl does."""
+        if self.writer is not None:
+            logged = extras.get("episode", extras.get("log"))
+            if logged is not None:
+                self.ep_extras.append(logged)
+
+    def take(self, returns: Sequence[float], lengths: Sequence[float]) -> None:
+        """Take an iteration's finished episodes, and put one mean in the place of each metric's many values."""
+        self.rewbuffer.extend(returns)
+        self.lenbuffer.extend(lengths)
+        if self.ep_extras:
+            self.ep_extras = [means(self.ep_extras, self.device)]
 
     def save_model(self, path: str, it: int) -> None:
         """Checkpoints are copied by the supervisor."""
@@ -130,6 +233,24 @@ class _ReportingLogger(Logger):  # type: ignore[misc]
         )
         if stop:
             raise _Stop(it)
+
+
+def means(logged: Sequence[Mapping[str, Any]], device: str) -> dict[str, torch.Tensor]:
+    """Return the mean of each metric over the steps that log it, as rsl_rl's logger computes it, in few operations.
+
+    Args:
+        logged: Metrics by name for each step, numbers or tensors.
+        device: Where the tensors are.
+    """
+    found: dict[str, torch.Tensor] = {}
+    for name in dict.fromkeys(name for step in logged for name in step):
+        values = [step[name] for step in logged if name in step]
+        if any(isinstance(value, torch.Tensor) for value in values):
+            parts = [torch.as_tensor(value, dtype=torch.float32, device=device).reshape(-1) for value in values]
+            found[name] = torch.cat(parts).mean()
+        else:
+            found[name] = torch.tensor(values, dtype=torch.float32, device=device).mean()
+    return dict(zip(found, torch.stack(list(found.values())).cpu(), strict=True)) if found else {}
 
 
 def _mean(values: Collection[float]) -> float | None:
