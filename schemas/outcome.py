@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 from isaaclab_flows.schemas.config import CamelModel, Kind
 from isaaclab_flows.schemas.errors import ErrorRecord, InputMissingError
 from isaaclab_flows.schemas.request import JobId
+from isaaclab_flows.schemas.simulator import Engine
 from isaaclab_flows.schemas.sweep import SweepSummary
 
 Status = Literal["succeeded", "failed", "cancelled"]
@@ -132,6 +133,8 @@ class Outcome(CamelModel):
     physics: str = ""
     """The engine that simulated: ``Newton`` or ``PhysX``."""
     versions: dict[str, str] = {}
+    engine: Engine | None = None
+    """Physics, frontend and, of a training, how its steps were taken."""
     seed: int | None = None
     warnings: Annotated[tuple[str, ...], Field(strict=False)] = ()
     defaults: Annotated[tuple[str, ...], Field(strict=False)] = ()

@@ -224,12 +224,13 @@ class Engine(CamelModel):
     steps_reason: str = ""
     """Why they were not captured."""
 
-    @property
-    def sentence(self) -> str:
-        """All of it in one line, for people."""
-        parts = [f"{self.physics} physics, {self.frontend} frontend{_because(self.frontend_reason)}"]
+    def sentence(self, *, training: bool = True) -> str:
+        """All of it in one line, for people; an evaluation takes no steps of learning."""
+        simulation = f"{self.physics} physics, {self.frontend} frontend{_because(self.frontend_reason)}"
+        if not training:
+            return simulation
         words = {"captured": "captured steps", "uncaptured": "steps not captured", "own": "the library's own steps"}
-        return ", ".join([*parts, f"{words[self.steps]}{_because(self.steps_reason)}"])
+        return f"{simulation}, {words[self.steps]}{_because(self.steps_reason)}"
 
 
 def _because(reason: str) -> str:

@@ -63,6 +63,7 @@ def conclude(
         device=result.device_name if result else "",
         physics=result.ran.physics if result and result.ran else "",
         versions=result.versions if result else {},
+        engine=result.engine if result else None,
         seed=job.config.training_config.seed,
         warnings=(*warnings, *left_out),
         defaults=job.defaults,

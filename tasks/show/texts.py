@@ -59,6 +59,8 @@ def summary_markdown(
         names = [source.uri.rpartition("/")[2] for source in job.checkpoints]
         rows.append(("checkpoint", names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"))
     rows += [("machine", machine), ("running for", duration(outcome.seconds if outcome else seconds))]
+    if outcome is not None and outcome.engine is not None:
+        rows.append(("engine", outcome.engine.sentence(training=outcome.kind == "training")))
     cost = _cost(job, seconds, outcome)
     rows += [("price so far", cost)] if cost else []
     lines = [

@@ -89,7 +89,7 @@ def _runner(session: Session, config: dict[str, Any], *, captured: bool, log_dir
 
 
 def _told(session: Session, steps: str, reason: str) -> str:
-    return session.engine.model_copy(update={"steps": steps, "steps_reason": reason}).sentence
+    return session.engine.model_copy(update={"steps": steps, "steps_reason": reason}).sentence()
 
 
 def _resume(runner: Any, checkpoint: Path, session: Session) -> int:
