@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -256,13 +257,17 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
         """Put this process's mark on the run, unless another came first, be it one of the same name."""
         # Workers that sweep at the same moment do not all look at the same moment.
         await asyncio.sleep(random.uniform(0, _TAKE_OVER_WITHIN))
+        begin = time.monotonic()
         if await self._marks(flow_run.id) != _marks_of(flow_run):
             return False
+        await self.client.update_flow_run_labels(flow_run.id, {WORKER_LABEL: self.name, FOLLOWER_LABEL: self._process})
+        # Of those that looked before any had written, the last to write follows: the others see its mark. A slow
+        # server is slow for all of them.
+        await asyncio.sleep(_MARK_SETTLES + 3 * (time.monotonic() - begin))
+        if await self._marks(flow_run.id) != (self.name, self._process):
+            return False
         await self._give_worker_labels_to_flow_run(flow_run.id)
-        await self.client.update_flow_run_labels(flow_run.id, {FOLLOWER_LABEL: self._process})
-        # Of those that looked before any had written, the last to write follows: the others see its mark.
-        await asyncio.sleep(_MARK_SETTLES)
-        return await self._marks(flow_run.id) == (self.name, self._process)
+        return True
 
     async def _marks(self, flow_run_id: UUID) -> tuple[Any, Any] | None:
         run = await read_run(self.client, flow_run_id)

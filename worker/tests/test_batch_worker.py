@@ -1,17 +1,24 @@
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Callable, Iterator
+from typing import Any
+from uuid import UUID
 
 import pytest
 from prefect import flow
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import InfrastructureNotFound
 from prefect.flows import InfrastructureBoundFlow
 
+from examples import RUN_ID
 from fake_batch import FakeBatch
-from prefect_aws_batch import BatchJobConfiguration, BatchWorker, aws_batch
+from prefect_aws_batch import BatchJobConfiguration, BatchWorker, aws_batch, batch_worker
 from prefect_aws_batch.batch_api import BatchApi
 from prefect_aws_batch.causes import CANCEL_REASON
 from prefect_aws_batch.main import clean_up
+from prefect_aws_batch.reconciler import WORKER_LABEL
 from prefect_aws_batch.registrar import Registrar
 
 pytestmark = pytest.mark.anyio
@@ -73,3 +80,38 @@ def test_a_flow_is_bound_to_batch_by_a_decorator() -> None:
 
 def test_prefect_gives_the_worker_runs_to_end_that_do_not_end_themselves(worker: BatchWorker) -> None:
     assert worker.cleanup_handler_registry.handled_cleanup_kinds
+
+
+class LabelsOnly:
+    """A Prefect server that knows one run's labels, and takes its time."""
+
+    def __init__(self, latency: float) -> None:
+        self.run = FlowRun(id=RUN_ID, flow_id=RUN_ID, labels={WORKER_LABEL: "w1"})
+        self.latency = latency
+
+    async def read_flow_run(self, run_id: UUID) -> FlowRun:
+        await asyncio.sleep(random.uniform(0, self.latency))
+        return self.run.model_copy(deep=True)
+
+    async def update_flow_run_labels(self, run_id: UUID, labels: dict[str, Any]) -> None:
+        await asyncio.sleep(random.uniform(0, self.latency))
+        self.run.labels.update(labels)
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.1])
+async def test_of_several_workers_with_one_name_one_adopts(
+    worker: BatchWorker, monkeypatch: pytest.MonkeyPatch, latency: float
+) -> None:
+    async def labelled(worker: BatchWorker, run_id: UUID) -> None:
+        del worker, run_id
+
+    monkeypatch.setattr(batch_worker, "_TAKE_OVER_WITHIN", 0.2)
+    monkeypatch.setattr(batch_worker, "_MARK_SETTLES", 0.2)
+    monkeypatch.setattr(BatchWorker, "_give_worker_labels_to_flow_run", labelled)
+    server: Any = LabelsOnly(latency)
+    seen = server.run.model_copy(deep=True)
+    workers = [worker, BatchWorker("gpu", name="w1"), BatchWorker("gpu", name="w1")]
+    for one in workers:
+        one._client = server
+    took = await asyncio.gather(*(one._takes_over(seen) for one in workers))
+    assert sorted(took) == [False, False, True]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID, uuid4
@@ -185,10 +184,3 @@ async def test_the_health_check_tells_of_sweeps_that_fail(worker: BatchWorker, b
     assert worker.is_worker_still_polling(10)
     sweeper._failures = 5
     assert not worker.is_worker_still_polling(10)
-
-
-async def test_of_two_workers_with_one_name_one_adopts(worker: BatchWorker, client: PrefectClient) -> None:
-    run = await run_in(client, await deployment_of(client), Running())
-    async with BatchWorker(POOL, name=worker.name) as twin:
-        took = await asyncio.gather(worker._takes_over(run), twin._takes_over(run))
-    assert sorted(took) == [False, True]
