@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import sys
+
+from isaaclab_flows.cli.console import say
 from isaaclab_flows.schemas.errors import ConfigError
 from isaaclab_flows.schemas.task_names import RENAMED, TASKS, near_names
 
 
 def list_tasks(search: str | None) -> None:
-    """Print the table of tasks. Raises ConfigError when nothing contains the search text."""
+    """Print the table of tasks; where no person reads, one name a line.
+
+    Raises:
+        ConfigError: Nothing contains the search text.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -17,6 +24,10 @@ def list_tasks(search: str | None) -> None:
     if not names:
         near = ", ".join(near_names(search or "", TASKS))
         raise ConfigError(f"No task contains '{search}'", where="tasks", remedy=f"Near names: {near or 'none'}.")
+    if not sys.stdout.isatty():
+        for name in names:
+            say(name)
+        return
     old: dict[str, list[str]] = {}
     for before, now in RENAMED.items():
         old.setdefault(now, []).append(before)

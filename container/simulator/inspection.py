@@ -148,15 +148,13 @@ def _fitting_tasks(library: Library, network: NetworkReport) -> Iterator[str]:
         if spec is None or f"{library}{ENTRY_POINT}" not in spec.kwargs:
             continue
         with contextlib.suppress(Exception):
-            agent = load_cfg_from_registry(task, f"{library}{ENTRY_POINT}")
+            if _hidden(library, load_cfg_from_registry(task, f"{library}{ENTRY_POINT}")) != network.hidden:
+                continue
+            # Environments take longer to load, and few have such layers.
             env_cfg = load_cfg_from_registry(task, f"env{ENTRY_POINT}")
             spaces = getattr(env_cfg, "observation_space", None), getattr(env_cfg, "action_space", None)
-            known = [
-                (have, want)
-                for have, want in zip((network.inputs, network.outputs), spaces, strict=True)
-                if isinstance(want, int)
-            ]
-            if _hidden(library, agent) == network.hidden and all(have == want for have, want in known):
+            sizes = zip((network.inputs, network.outputs), spaces, strict=True)
+            if all(have == want for have, want in sizes if isinstance(want, int)):
                 yield task
 
 

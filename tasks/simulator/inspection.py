@@ -12,7 +12,7 @@ from isaaclab_flows.schemas.inspection import CheckpointReport
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.tasks.simulator.machine import require_simulator
 
-_SECONDS: Final = 120
+_SECONDS: Final = 600
 
 
 def inspect_checkpoint(path: Path) -> CheckpointReport:
@@ -28,9 +28,13 @@ def inspect_checkpoint(path: Path) -> CheckpointReport:
     require_simulator()
     python = settings().simulator_python or sys.executable
     module = "isaaclab_flows.container.simulator.inspection"
-    answer = subprocess.run(
-        [python, "-m", module, str(path.absolute())], capture_output=True, text=True, timeout=_SECONDS, check=False
-    )
+    command = [python, "-m", module, str(path.absolute())]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise SimulatorError(
+            f"The checkpoint was not looked through within {_SECONDS} s", where=str(path), remedy="Try again later."
+        ) from error
     line = next(reversed(answer.stdout.splitlines()), "")
     if answer.returncode == 0:
         return CheckpointReport.model_validate_json(line)
