@@ -11,9 +11,10 @@ from isaaclab_flows.tasks.job.folder import folder_of
 from isaaclab_flows.tasks.results.publish import point_latest, publish
 from isaaclab_flows.tasks.results.tree import require
 from isaaclab_flows.tasks.show.artifacts import show_outputs
-from isaaclab_flows.tasks.vams.limits import best_checkpoint, select
+from isaaclab_flows.tasks.vams.limits import MOST_KEYS, MOST_RECORDED, RESERVED_KEYS, best_checkpoint, select
 from isaaclab_flows.tasks.vams.metadata import write_metadata
 from isaaclab_flows.tasks.vams.previews import write_previews
+from isaaclab_flows.tasks.vams.results import write_results
 
 
 @flow(name="close", flow_run_name="close {job.job_id}")
@@ -39,7 +40,8 @@ def close(
     outcome = outcome.model_copy(update={"output_uri": target})
     staged = outcome.files
     if vams is not None:
-        selection = select(outcome.files, best=best_checkpoint(outcome))
+        most = MOST_RECORDED if vams.paged else MOST_KEYS
+        selection = select(outcome.files, best=best_checkpoint(outcome), most=most - RESERVED_KEYS)
         if selection.warning:
             logger.warning(selection.warning)
             outcome = outcome.model_copy(update={"warnings": (*outcome.warnings, selection.warning)})
@@ -48,6 +50,8 @@ def close(
     point_latest(job)
     if vams is not None:
         for problem in write_previews(job, outcome, vams, staged=staged):
+            logger.warning(problem)
+        for problem in write_results(job, outcome, vams):
             logger.warning(problem)
         write_metadata(job, outcome, vams, asset_uri=asset_uri, flow_run_url=flow_run_url)
     logger.info("Published %d files to %s", len(outcome.files), target)

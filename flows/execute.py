@@ -31,7 +31,7 @@ def _run_name() -> str:
     """Name a run by its job: task, library and short id."""
     job_uri = str((runtime.flow_run.parameters or {}).get("job_uri"))
     try:
-        return f"execute {take_over(job_uri).title}"
+        return take_over(job_uri).run_name
     except FlowsError:
         return f"execute {job_uri}"  # the run itself will say what is wrong with it
 

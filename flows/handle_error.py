@@ -16,6 +16,7 @@ from isaaclab_flows.tasks.job.hand_over import job_of, known_job, load_outcome, 
 from isaaclab_flows.tasks.job.lease import lease
 from isaaclab_flows.tasks.prefect_runs import attempt_of, call_dead, end_live_children, find_run, why_ended
 from isaaclab_flows.tasks.request.document import read_request
+from isaaclab_flows.tasks.request.vams import prepare
 from isaaclab_flows.tasks.results.conclude import conclude
 from isaaclab_flows.tasks.results.publish import point_latest, publish
 from isaaclab_flows.tasks.results.publisher import Mirror
@@ -146,7 +147,7 @@ def _job_of(run: FlowRun, request: Request | None) -> Job | None:
     """
     try:
         if request is not None:
-            return known_job(request)
+            return known_job(prepare(request))
         places = run.parameters.get("places")
         named = places.get("job_id") if isinstance(places, dict) else getattr(places, "job_id", None)
         return job_of(str(named or run.id))

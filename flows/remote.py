@@ -23,6 +23,8 @@ from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.placement import Queues, place
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.tasks.job.hand_over import job_uri, load_outcome
+from isaaclab_flows.tasks.prefect_runs import find_run
+from isaaclab_flows.tasks.vams.bus import ABORTED, registered
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun, State
@@ -63,7 +65,8 @@ def execute_remotely(job: Job, deployment: str) -> Outcome:
         if run.state is not None and run.state.is_final():
             continue  # an earlier attempt of this job
         logger.info("execute runs as '%s' of %s", run.name, deployment)
-        ended = _wait(job, deployment, number)
+        with registered(job.bus, lambda started=run.id: find_run(str(started)).infrastructure_pid):  # type: ignore[misc]
+            ended = _wait(job, deployment, number)
         try:
             return _judge(job, ended)
         except InfrastructureLostError as error:
@@ -78,7 +81,7 @@ def _start(job: Job, deployment: str, number: int) -> FlowRun:
     return run_deployment(  # type: ignore[return-value]
         deployment,
         parameters={"job_uri": job_uri(job)},
-        flow_run_name=f"execute {job.title}",
+        flow_run_name=job.run_name,
         idempotency_key=f"{job.job_id}:{number}",
         tags=[f"job:{job.job_id}"],
         job_variables=job_variables(job, settings().queues),
@@ -128,6 +131,8 @@ def _judge(job: Job, run: FlowRun) -> Outcome:
 
 def _lost(run: FlowRun, state: State | None) -> FlowsError:
     message = (state.message if state else None) or "no reason was given"
+    if ABORTED in message:
+        return CancelledError("The job was ended by an abort in VAMS", where=run.name)
     lost = InfrastructureLostError if state is None or state.is_crashed() else FlowsError
     kind, remedy = lost, _RERUN
     if state is not None and isinstance(state.data, str):

@@ -18,9 +18,9 @@ from isaaclab_flows.schemas.sweep import SweepConfig, SweepSummary
 from isaaclab_flows.tasks.request.reach import Reach
 from isaaclab_flows.tasks.request.sweep import read_sweep
 from isaaclab_flows.tasks.show.artifacts import show_outputs
-from isaaclab_flows.tasks.storage.base import join_uri
 from isaaclab_flows.tasks.sweep.outputs import publish_results
 from isaaclab_flows.tasks.sweep.plan import Candidate, group_config, plan
+from isaaclab_flows.tasks.vams.results import write_results
 from isaaclab_flows.tasks.vams.sweep import write_sweep_metadata, write_sweep_previews
 
 
@@ -46,7 +46,13 @@ def one_sweep(request: Request, flow_run_url: str) -> Opened:
             remedy="Run the evaluation workflow on it.",
         )
     started = time.time()
-    config, asset = read_sweep(request.config_uri, request.asset_uri, defaults=request.input_parameters)
+    config, asset = read_sweep(
+        request.config_uri,
+        request.asset_uri,
+        defaults=request.input_parameters,
+        overrides=request.overrides,
+        version=request.config_version,
+    )
     job = _job(request, config)
     return Opened(job, lambda: _run(request, job, config, asset, flow_run_url, started))
 
@@ -64,7 +70,7 @@ def _run(request: Request, job: Job, config: SweepConfig, asset: str, flow_run_u
         device=request.device,
         reach=Reach.of(request, asset if request.source != "vams" else request.asset_uri),
     )
-    target = join_uri(request.output_uri, request.job_id)
+    target = job.outputs_uri
     outcome = Outcome(
         job_id=request.job_id,
         kind="evaluation",
@@ -82,6 +88,8 @@ def _run(request: Request, job: Job, config: SweepConfig, asset: str, flow_run_u
     )
     if request.vams is not None:
         for problem in write_sweep_previews(job, outcome, result, request.vams):
+            logger.warning(problem)
+        for problem in write_results(job, outcome, request.vams):
             logger.warning(problem)
         write_sweep_metadata(job, outcome, result, request.vams, asset_uri=asset, flow_run_url=flow_run_url)
     logger.info("Published %d files to %s", len(outcome.files), target)
@@ -111,6 +119,7 @@ def _job(request: Request, config: SweepConfig) -> Job:
         task=group.setting.task,
         library=group.setting.library,
         output_uri=request.output_uri,
+        named_folder=request.outputs_folder,
         staging_uri=request.auxiliary_uri or request.output_uri,
         device=request.device or "auto",
         user=request.user,

@@ -246,19 +246,21 @@ def parse_config(
     return check_config(data, source=source, expected=expected)
 
 
-def parse_object(text: str | bytes, *, source: str) -> dict[str, Any]:
+def parse_object(text: str | bytes, *, source: str, most: int | None = None) -> dict[str, Any]:
     """Read a configuration's JSON object.
 
     Args:
         text: The JSON text.
         source: Its path or URI, for errors.
+        most: Its longest length [bytes]; None takes MAX_CONFIG_BYTES.
 
     Raises:
         ConfigError: Too long, not JSON, or no object.
     """
-    if len(text) > MAX_CONFIG_BYTES:
+    most = most or MAX_CONFIG_BYTES
+    if len(text) > most:
         raise ConfigError(
-            f"The configuration is {len(text):,} bytes long; at most {MAX_CONFIG_BYTES:,} are allowed",
+            f"The configuration is {len(text):,} bytes long; at most {most:,} are allowed",
             where=source,
             remedy="Is this the right file?",
         )

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from isaaclab_flows.schemas.config import CamelModel, EvaluationJobConfig, Kind, TrainingJobConfig
-from isaaclab_flows.schemas.request import JobId
+from isaaclab_flows.schemas.request import JobId, VamsBus
 from isaaclab_flows.schemas.task_names import Library
 
 _UNFIT = re.compile(r"[^A-Za-z0-9._-]+")
@@ -63,6 +63,8 @@ class Job(CamelModel):
     staging_uri: str
     """Folder or s3:// prefix that finished files appear in while the job runs; ends with the job id."""
     device: str
+    bus: VamsBus | None = None
+    """Where VAMS wants to hear of the Batch job."""
     user: str = ""
     labels: dict[str, str] = {}
     price: Price | None = None
@@ -94,6 +96,12 @@ class Job(CamelModel):
     def title(self) -> str:
         """Task, library and the id's first eight characters, as run names say it."""
         return f"{self.task} · {self.library} · {self.job_id[:8]}"
+
+    @property
+    def run_name(self) -> str:
+        """Name of the run that does the work; VAMS 2.6 finds an execution's lines in a log by its ids in them."""
+        ids = f" · {self.job_id} · {self.bus.pipeline_execution_id}" if self.bus else ""
+        return f"execute {self.title}{ids}"
 
     def dollars(self, seconds: float) -> float | None:
         """Return what all the job's machines cost for so many seconds [$]; None where no price is known."""

@@ -65,6 +65,8 @@ class Settings(BaseSettings):
     """Defaults of the aws-batch work pool's variables (JSON), for `isaaclab-flows deploy`; infrastructure/ sets it."""
     shared_prefixes: tuple[str, ...] = ()
     """s3:// prefixes (JSON) that requests from VAMS may read besides their own asset; infrastructure/ sets it."""
+    jobs_log_group: str | None = None
+    """CloudWatch's log group of the GPU jobs, which VAMS 2.6 is told; infrastructure/ sets it."""
     vams_custom_environments: bool = True
     """Whether requests from VAMS may bring an archive with tasks of their own, which is code that runs in the job."""
     end_unawaited_after_seconds: Annotated[float, Field(ge=0)] = 180.0

@@ -83,6 +83,7 @@ def resolve(request: Request) -> Job:
         device=device,
         user=request.user,
         labels=request.labels,
+        bus=request.bus,
         price=price,
         again=request.again,
         warnings=tuple(warnings),

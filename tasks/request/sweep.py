@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from isaaclab_flows.schemas.config import asset_root_of
+from isaaclab_flows.schemas.config import asset_root_of, merge, parse_object
+from isaaclab_flows.schemas.defaults import given
 from isaaclab_flows.schemas.request import Request
-from isaaclab_flows.schemas.sweep import SweepConfig, parse_sweep
+from isaaclab_flows.schemas.sweep import SweepConfig, check_sweep
 from isaaclab_flows.tasks.request.reach import Reach
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import split_uri
@@ -21,7 +22,12 @@ def is_sweep_request(request: Request) -> bool:
 
 
 def read_sweep(
-    config_uri: str, asset_uri: str | None, *, defaults: Mapping[str, Any] | None = None
+    config_uri: str,
+    asset_uri: str | None,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    version: str | None = None,
 ) -> tuple[SweepConfig, str]:
     """Return a sweep's configuration, and the asset's root that its relative paths resolve against.
 
@@ -29,13 +35,17 @@ def read_sweep(
         config_uri: Absolute path or s3:// URI of the file.
         asset_uri: The root, where it is known; by default the folder above the file's own folder.
         defaults: Values beneath the file.
+        overrides: Values above it.
+        version: S3 version of the file to read.
 
     Raises:
         ConfigError: The configuration is wrong.
         InputMissingError: There is no such file.
     """
     folder, name = split_uri(config_uri)
-    config = parse_sweep(storage_at(folder).read(name), source=config_uri, defaults=defaults)
+    file = given(parse_object(storage_at(folder).read(name, version), source=config_uri))
+    data = merge(merge(given(defaults or {}), file), given(overrides or {}))
+    config = check_sweep(data, source=config_uri)
     return config, asset_uri or asset_root_of(config_uri)
 
 

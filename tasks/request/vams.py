@@ -9,6 +9,7 @@ from typing import Any
 from isaaclab_flows.schemas.config import merge
 from isaaclab_flows.schemas.dotted import nested, value_of
 from isaaclab_flows.schemas.request import Request
+from isaaclab_flows.tasks.request.vams_2_6 import located
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.storage.base import Storage
 
@@ -42,14 +43,15 @@ def settings_of(metadata: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def prepare(request: Request) -> Request:
-    """Return a VAMS request with its settings among the defaults and its keys spelled as they are in the bucket.
+    """Return a VAMS request with what VAMS wrote down for it, its settings among the defaults, its keys as they are.
 
     The settings lie above the workflow's registered inputParameters and beneath the configuration file.
     """
     if request.source != "vams":
         return request
+    request = located(request)
     changes: dict[str, Any] = {"input_parameters": merge(request.input_parameters, settings_of(request.asset_metadata))}
-    if request.config_uri is not None and " " in request.config_uri:
+    if request.inputs is None and request.config_uri is not None and " " in request.config_uri:
         changes["config_uri"] = uri = spelled(request.config_uri)
         if request.asset_uri is not None:
             # The asset's root is the beginning of the same key, so it is spelled alike.

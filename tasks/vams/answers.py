@@ -14,11 +14,23 @@ MOST_ERROR = 256
 MOST_CAUSE = 32_768
 MOST_OUTPUT = 200_000
 """Bytes; Step Functions takes 262,144, and VAMS's next states add to it."""
+MOST_KEPT_OUTPUT = 4_000
+"""Bytes; VAMS 2.6 keeps the answers of all steps in its state."""
 _MOST_EVALUATIONS = 50
 
 
-def success(job: Job, outcome: Outcome, *, attempt: int, links: dict[str, str] | None = None) -> Answer:
-    """Return the answer of a job whose outputs were checked and published."""
+def success(
+    job: Job, outcome: Outcome, *, attempt: int, links: dict[str, str] | None = None, most: int = MOST_OUTPUT
+) -> Answer:
+    """Return the answer of a job whose outputs were checked and published.
+
+    Args:
+        job: The job.
+        outcome: How it ended.
+        attempt: Counts the runs of the execution.
+        links: Pages to look at, by name.
+        most: Its longest length [bytes].
+    """
     output: dict[str, Any] = {
         "jobId": job.job_id,
         "kind": job.kind,
@@ -42,8 +54,8 @@ def success(job: Job, outcome: Outcome, *, attempt: int, links: dict[str, str] |
         output["evaluations"] = [item.model_dump(mode="json") for item in outcome.evaluations[:_MOST_EVALUATIONS]]
         output["evaluationsInAll"] = len(outcome.evaluations)
     # What is longest and is in the published summary anyway goes first.
-    for key in ("warnings", "evaluations", "links"):
-        if len(json.dumps(output)) > MOST_OUTPUT:
+    for key in ("warnings", "evaluations", "sweep", "links"):
+        if len(json.dumps(output)) > most:
             output.pop(key, None)
     return Answer(attempt=attempt, status="succeeded", output=output)
 

@@ -116,6 +116,9 @@ class Heartbeats:
     def _nobody_waits(self, gone_since: float | None, code: str) -> bool:
         """Note that the token is gone, once VAMS has had the time to retry with a new one."""
         patience = settings().end_unawaited_after_seconds
+        if self._callback.end_unawaited_after_seconds is not None:
+            # Where the setting lets jobs go on, they go on.
+            patience = min(patience, self._callback.end_unawaited_after_seconds)
         if gone_since is None or not patience or time.monotonic() - gone_since < patience:
             return False
         _log.error(
@@ -166,7 +169,9 @@ def answer_success(
     """
     if request.callback is None:
         return None
-    return _answer(request.callback, answers.success(job, outcome, attempt=request.callback.attempt, links=links))
+    most = answers.MOST_KEPT_OUTPUT if request.bus is not None else answers.MOST_OUTPUT
+    answer = answers.success(job, outcome, attempt=request.callback.attempt, links=links, most=most)
+    return _answer(request.callback, answer)
 
 
 def answer_failure(request: Request, error: BaseException) -> Answer | None:

@@ -12,6 +12,8 @@ from isaaclab_flows.tasks.results.tree import BLOCKED_SUFFIXES
 
 MOST_KEYS = 1_000
 """VAMS lists a prefix once, and sees so many keys."""
+MOST_RECORDED = 10_000
+"""A VAMS that lists all pages records so many files of an execution."""
 RESERVED_KEYS = 20
 """Of them, kept free for previews in ``files/``."""
 MOST_PREVIEW_BYTES = 5 * 1024 * 1024
@@ -94,10 +96,10 @@ def select(files: Sequence[OutputFile], *, best: str | None = None, most: int = 
     kept_others = {f.path for f in others[: most - len(kept_checkpoints)]}
     for file in checkpoints:
         if file.path not in kept_checkpoints:
-            left_out[file.path] = f"thinned: VAMS takes {MOST_KEYS:,} files"
+            left_out[file.path] = f"thinned: VAMS takes {most:,} files"
     for file in others:
         if file.path not in kept_others:
-            left_out[file.path] = f"VAMS takes {MOST_KEYS:,} files"
+            left_out[file.path] = f"VAMS takes {most:,} files"
     wanted = kept_checkpoints | kept_others
     return Selection(tuple(f for f in allowed if f.path in wanted), left_out)
 

@@ -17,10 +17,11 @@ from isaaclab_flows.schemas.outcome import EvaluationSummary, Interval, Outcome,
 from isaaclab_flows.schemas.request import VamsLocations
 from isaaclab_flows.tasks.job.checkpoints import is_checkpoint, iteration_of
 from isaaclab_flows.tasks.storage import storage_at
-from isaaclab_flows.tasks.storage.base import copy_all, join_uri
+from isaaclab_flows.tasks.storage.base import Storage, copy_all, join_uri
 
 MOST_ITEMS = 500
 MOST_KEY = 256
+ASSET_DOCUMENT = "asset.metadata.json"
 MOST_FILES = 990
 """Documents for files; with the asset's own they stay within the keys that VAMS lists."""
 _MOST_TEXT = 4_000
@@ -56,7 +57,7 @@ def write_metadata(
     """
     rewards = _rewards(job) if job.kind == "training" else {}
     files = {
-        f"{job.job_id}/{file.path}": checkpoint_values(job, outcome, file, rewards)
+        job.published(file.path): checkpoint_values(job, outcome, file, rewards)
         for file in _checkpoints(outcome.files)[-MOST_FILES:]
     }
     if asset_uri:
@@ -78,9 +79,24 @@ def write_documents(
     target = storage_at(locations.metadata)
     said = {"asset": asset, **files}
     documents = {f"{name}.metadata.json": text for name, values in said.items() if (text := document(values))}
+    if ASSET_DOCUMENT in documents:
+        documents[ASSET_DOCUMENT] = _with_earlier(documents[ASSET_DOCUMENT], target)
     written = list(documents.items())[: MOST_FILES + 1]
     copy_all([(partial(target.write, name, text.encode()), name) for name, text in written])
     return len(written)
+
+
+def _with_earlier(text: str, target: Storage) -> str:
+    """Return the asset's document with what an earlier step of the same execution says: all steps share the object."""
+    try:
+        earlier = json.loads(target.read(ASSET_DOCUMENT))["metadata"]
+    except (InputMissingError, ValueError, KeyError, TypeError):
+        return text
+    document = json.loads(text)
+    said = {item["metadataKey"] for item in document["metadata"]}
+    document["metadata"] += [item for item in earlier if item.get("metadataKey") not in said]
+    document["metadata"] = document["metadata"][:MOST_ITEMS]
+    return json.dumps(document)
 
 
 def document(values: Mapping[str, Value]) -> str | None:
@@ -110,7 +126,7 @@ def asset_values(job: Job, outcome: Outcome, *, flow_run_url: str = "") -> dict[
         "estimated_cost_usd": outcome.estimated_cost,
         "attempts": outcome.attempts,
         "versions": outcome.versions or None,
-        "outputs": f"{job.job_id}/",
+        "outputs": job.published(""),
         "flow_run_url": flow_run_url or None,
     }
     if (training := outcome.training) is not None:

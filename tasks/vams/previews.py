@@ -76,7 +76,7 @@ def write_previews(job: Job, outcome: Outcome, locations: VamsLocations, *, stag
     """
     problems: list[str] = []
     staging = storage_at(job.staging_uri)
-    published = storage_at(join_uri(locations.files, job.job_id))
+    published = storage_at(join_uri(locations.files, job.outputs_folder))
     for preview in plan_previews(job.kind, outcome.files, staged):
         try:
             content, suffix = shrunk(staging.read(preview.picture))

@@ -63,7 +63,7 @@ def asset_values(job: Job, result: SweepResult, *, flow_run_url: str = "") -> di
         "gpu_seconds": round(summary.gpu_seconds, 1),
         "estimated_cost_usd": summary.estimated_cost,
         "regressions": "\n".join(summary.regressions) or None,
-        "outputs": f"{job.job_id}/",
+        "outputs": job.published(""),
         "flow_run_url": flow_run_url or None,
     }
     for board in result.boards:
@@ -95,7 +95,7 @@ def write_sweep_previews(job: Job, outcome: Outcome, result: SweepResult, locati
     """
     published = {file.path for file in outcome.files}
     results = storage_at(result.summary.results_uri)
-    target = storage_at(join_uri(locations.files, job.job_id))
+    target = storage_at(join_uri(locations.files, job.outputs_folder))
     best = _best_files(outcome, result)
     plots = [board for board in result.boards if picture_of(board.task) in published][: RESERVED_KEYS - 1]
     problems: list[str] = []
@@ -119,7 +119,7 @@ def _best_values(job: Job, outcome: Outcome, result: SweepResult) -> dict[str, d
     files = _best_files(outcome, result)
     for board in result.boards:
         if board.best is not None and board.task in files:
-            found[f"{job.job_id}/{files[board.task]}"] = {
+            found[job.published(files[board.task])] = {
                 "job_id": job.job_id,
                 "task": board.task,
                 "rl_library": job.library,

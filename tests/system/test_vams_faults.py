@@ -21,10 +21,12 @@ from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 import handler as bridge_lambda
 from tests.infrastructure.prefect_stand_in import PrefectStandIn, prefect_stand_in
 from tests.infrastructure.vams_event import vams_event
+from tests.system.vams.contract_2_6 import Run26
 from tests.system.vams.step_functions import Execution, StepFunctions, step_functions
 from tests.system.vams.stubbed_run import Plan, run_handler, run_pipeline, write_name
 
-BUCKETS = ("asset-bkt", "aux-bkt", "requests-bkt")
+BUCKETS = ("asset-bkt", "aux-bkt", "requests-bkt", "run-bkt")
+CONTRACTS = ("2.5", "2.6")
 BOTH = ("fails", "succeeds but times out")
 WRITES = (
     "job.json",
@@ -112,11 +114,11 @@ class Bench:
     processes: Any
     folder: Path
 
-    def run(self, case: Case, prefect: PrefectStandIn, number: int) -> Execution:
+    def run(self, case: Case, prefect: PrefectStandIn, number: int, contract: str) -> Execution:
         """Run VAMS's state machine once through a case."""
-        job_id = f"case-{number:03}"
-        tokens: list[str] = []
-        config = {**CONFIG, "computeConfig": {}} if case.broken_config else CONFIG
+        job_id = f"case-{number:03}-{contract[-1]}"
+        of_2_6 = Run26(self.s3, job_id, file="training/c.json")
+        config = {**CONFIG, "computeConfig": {"numNodes": 0}} if case.broken_config else CONFIG
         self.s3.put_object(Bucket="asset-bkt", Key="xAsset/training/c.json", Body=json.dumps(config))
         self.aws.faults = {method: list(faults) for method, faults in case.calls.items()}  # type: ignore[misc]
         prefect.faults = list(case.prefect)
@@ -125,7 +127,8 @@ class Bench:
         worker.start()
 
         def event_of(token: str) -> dict[str, Any]:
-            tokens.append(token)
+            if contract == "2.6":
+                return of_2_6.event(token)
             return vams_event(
                 execution=job_id, token=token, inputS3AssetFilePath="s3://asset-bkt/xAsset/training/c.json"
             )
@@ -215,21 +218,22 @@ def bench(moto_server: str, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module", autouse=True)
 def _table() -> Iterator[None]:
     yield
-    widths = [max(len(row[column]) for row in TABLE) for column in range(5)] if TABLE else []
+    widths = [max(len(row[column]) for row in TABLE) for column in range(6)] if TABLE else []
     for row in TABLE:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
 
 
+@pytest.mark.parametrize("contract", CONTRACTS)
 @pytest.mark.parametrize(("number", "case"), enumerate(cases()), ids=[case.what for case in cases()])
 def test_exactly_one_answer_at_most_one_live_job_and_no_token_anywhere(
-    bench: Bench, number: int, case: Case, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, number: int, case: Case, contract: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bridge_lambda._client.cache_clear()
     bridge_lambda._prefect.cache_clear()
     with prefect_stand_in() as prefect:
         monkeypatch.setenv("PREFECT_API_URL", prefect.url)
         _break_the_bridge(monkeypatch, dict(case.bridge))
-        execution = bench.run(case, prefect, number)
+        execution = bench.run(case, prefect, number, contract)
         runs = len(prefect.runs)
     answered = [attempt for attempt in execution.attempts if attempt.by_token]
     accepted = [call.token for call in bench.aws.accepted()]
@@ -237,7 +241,14 @@ def test_exactly_one_answer_at_most_one_live_job_and_no_token_anywhere(
     leaks = [place for attempt in execution.attempts for place in bench.leaks(attempt.token)]
     bench.clear()
     TABLE.append(
-        (case.what, execution.status, f"answers {len(answered)}", f"runs {runs}", f"live {max(live, default=0)}")
+        (
+            f"VAMS {contract}",
+            case.what,
+            execution.status,
+            f"answers {len(answered)}",
+            f"runs {runs}",
+            f"live {max(live, default=0)}",
+        )
     )
 
     assert execution.status == case.ends, (execution.error, execution.cause)

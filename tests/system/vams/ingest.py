@@ -121,6 +121,11 @@ def _existing(client: Any, body: dict[str, Any]) -> set[str]:
 def _metadata(client: Any, body: dict[str, Any], name: str, known: set[str], taken: Ingested) -> None:
     bucket, _, prefix = body["outputS3AssetMetadataPath"].removeprefix("s3://").partition("/")
     document = json.loads(client.get_object(Bucket=bucket, Key=prefix + name)["Body"].read())
+    read_metadata(name, document, known, taken)
+
+
+def read_metadata(name: str, document: dict[str, Any], known: set[str], taken: Ingested) -> None:
+    """Take one metadata document, or note why VAMS would not."""
     kind = next((k for k in ("metadata", "attribute") if name.endswith(f".{k}.json")), None)
     if kind is None:
         taken.lost.append(f"{name}: neither metadata nor attributes")

@@ -190,6 +190,8 @@ def write_name(operation: str, parameters: dict[str, Any]) -> str | None:
     if key.endswith(".job/outcome.json"):
         return "outcome.json"
     if "/output/" in key:
+        if "/results/" in key:
+            return f"result {name}"
         if ".previewFile" in name or "/previews/" in key:
             return "preview"
         return "metadata" if "/metadata/" in key else f"published {name}"

@@ -17,6 +17,7 @@ from isaaclab_flows.schemas.request import VamsLocations
 from isaaclab_flows.tasks.vams.limits import best_checkpoint
 from isaaclab_flows.tasks.vams.metadata import asset_values, document, write_metadata
 from isaaclab_flows.tasks.vams.previews import plan_previews, shrunk, write_previews
+from isaaclab_flows.tasks.vams.results import write_results
 from tests.tasks.vams.vams_job import JOB_ID, job, outcome
 
 
@@ -169,3 +170,24 @@ def test_previews_are_written_and_a_broken_picture_is_only_a_warning(tmp_path: P
     (staging / "learning-curve.png").write_bytes(b"no picture")
     problems = write_previews(job(staging_uri=str(staging)), done, locations, staged=done.files)
     assert "learning-curve.png" in problems[0]
+
+
+def test_a_later_step_keeps_what_an_earlier_one_says_of_the_asset(locations: VamsLocations, tmp_path: Path) -> None:
+    write_metadata(job(), outcome(), locations)
+    write_metadata(job("evaluation"), outcome("evaluation"), locations)
+    of_asset = said((tmp_path / "metadata/asset.metadata.json").read_text())
+    assert of_asset["training_iterations"] == "300"
+    assert of_asset["evaluation_mean_return"] == "4.25"
+
+
+def test_short_texts_are_shown_where_vams_has_a_place_for_them(locations: VamsLocations, tmp_path: Path) -> None:
+    (tmp_path / f"out/{JOB_ID}").mkdir(parents=True)
+    (tmp_path / f"out/{JOB_ID}/summary.json").write_text("{}")
+    (tmp_path / f"out/{JOB_ID}/training-config.json").write_bytes(b"\xff")
+    there = job(output_uri=str(tmp_path / "out"))
+    done = outcome(paths=("summary.json", "training-config.json", "checkpoints/model_1.pt"))
+    assert write_results(there, done, locations) == []
+    shown = locations.model_copy(update={"results": f"{tmp_path}/results/"})
+    (problem,) = write_results(there, done, shown)
+    assert "training-config.json" in problem
+    assert [path.name for path in (tmp_path / "results").iterdir()] == ["summary.json"]
