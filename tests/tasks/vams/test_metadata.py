@@ -173,8 +173,9 @@ def test_previews_are_written_and_a_broken_picture_is_only_a_warning(tmp_path: P
 
 
 def test_a_later_step_keeps_what_an_earlier_one_says_of_the_asset(locations: VamsLocations, tmp_path: Path) -> None:
-    write_metadata(job(), outcome(), locations)
-    write_metadata(job("evaluation"), outcome("evaluation"), locations)
+    staging = str(tmp_path / "staging")
+    write_metadata(job(staging_uri=staging), outcome(), locations)
+    write_metadata(job("evaluation", staging_uri=staging), outcome("evaluation"), locations)
     of_asset = said((tmp_path / "metadata/asset.metadata.json").read_text())
     assert of_asset["training_iterations"] == "300"
     assert of_asset["evaluation_mean_return"] == "4.25"
