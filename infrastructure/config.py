@@ -24,6 +24,7 @@ EXAMPLE_FILE = Path(__file__).with_name("config.example.yaml")
 
 Arn = Annotated[str, Field(pattern=r"^arn:aws[a-z-]*:[a-z0-9-]+:[a-z0-9-]*:(\d{12})?:.+$")]
 BucketName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")]
+SharedPrefix = Annotated[str, Field(pattern=r"^s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^*?]*)?$")]
 SubnetId = Annotated[str, Field(pattern=r"^subnet-[0-9a-f]{8,17}$")]
 LOG_RETENTION_DAYS = (1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1827, 3653)
 
@@ -96,6 +97,8 @@ class StorageSection(CamelModel):
     """Existing bucket for what running jobs save; by default a new one is made."""
     auxiliary_days: Annotated[int, Field(ge=1, le=3650)] = 30
     """A new auxiliary bucket's objects go after so many days."""
+    shared_prefixes: Annotated[tuple[SharedPrefix, ...], Field(strict=False)] = ()
+    """s3:// prefixes that runs from VAMS may read besides their own asset, e.g. of a library of policies."""
     infrequent_access_days: Literal[7, 14, 30, 60, 90] = 30
     """Job folders that nobody read for so long move to EFS's infrequent access."""
     backup: bool = True
@@ -202,6 +205,20 @@ class PrefectSelfHosted(CamelModel):
 class Vams(CamelModel):
     """The bridge to VAMS."""
 
+    version: Literal["2.5", "2.6"] = "2.5"
+    """2.5 registers with VAMS 2.4 to 2.5.1, 2.6 with 2.6 and later; runs of either are understood whatever it says."""
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,19}$")] = "vams"
+    """VAMS's own `config.name`: it may call only functions with that in their name."""
+    id_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{1,50}$")] | None = None
+    """The pipelines and workflows are called `<idPrefix>-training` and `<idPrefix>-evaluation`; by default
+    `<name>-flows-…`."""
+    replace_vams_isaac_lab: bool = False
+    """Allow the idPrefix `isaaclab`, whose ids are those of VAMS's own Isaac Lab pipeline: that one is overwritten
+    (2.6) or makes the deployment fail (2.5), and VAMS's next deployment takes the ids back."""
+    custom_environments: bool = True
+    """Take archives with tasks of their own from VAMS's users: code of theirs, which runs in the job with its role."""
+    evaluate_uploads: bool = False
+    """2.6: evaluate every `.pt` that is uploaded to an asset."""
     import_function_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")] | None = None
     """Value of the VAMS core stack's output ImportGlobalPipelineWorkflowFunctionNameOutput."""
     training_timeout_seconds: Annotated[int, Field(ge=600, le=604_800)] = 90_000
@@ -214,6 +231,24 @@ class Vams(CamelModel):
     """Registered defaults beneath every training's configuration file."""
     evaluation_parameters: dict[str, Any] = {}
     """Registered defaults beneath every evaluation's configuration file."""
+
+    @model_validator(mode="after")
+    def _ids_of_our_own(self) -> Self:
+        if (self.id_prefix or "").casefold() == "isaaclab" and not self.replace_vams_isaac_lab:
+            raise ValueError(
+                "vams.idPrefix is 'isaaclab': isaaclab-training and isaaclab-evaluation are the ids of VAMS's own Isaac"
+                " Lab pipeline; choose another prefix, or set vams.replaceVamsIsaacLab to true once that one is off"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parameters_are_registered(self) -> Self:
+        if self.version != "2.5" and (self.training_parameters or self.evaluation_parameters):
+            raise ValueError(
+                "vams.trainingParameters and evaluationParameters are registered with VAMS 2.5 only: in 2.6, write a"
+                " template in VAMS"
+            )
+        return self
 
     @model_validator(mode="after")
     def _heartbeat_before_timeout(self) -> Self:

@@ -19,8 +19,10 @@ def bucket(config: Config, purpose: str) -> str:
 
 
 def bridge(config: Config) -> str:
-    """Return the Lambda's name (64): VAMS may invoke only functions with `vams` in their name."""
-    return f"{config.name}-vams-bridge"
+    """Return the Lambda's name (64): VAMS may invoke only functions with its own name in theirs, 2.6 also `vams-…`."""
+    if config.vams.version == "2.5":
+        return f"{config.name}-{config.vams.name}-bridge"
+    return f"vams-{config.name}-{config.vams.name}-bridge"
 
 
 def queue(config: Config, gpus: int, purpose: str) -> str:
@@ -30,6 +32,9 @@ def queue(config: Config, gpus: int, purpose: str) -> str:
 
 def log_group(config: Config, purpose: str) -> str:
     """Return a log group's name (512)."""
+    if purpose == "jobs" and config.vams.version != "2.5":
+        # What VAMS 2.6 may read, to show it with an execution.
+        return f"/aws/vendedlogs/Pipelines/{config.name}-jobs"
     return f"/isaaclab-flows/{config.name}/{purpose}"
 
 
@@ -45,4 +50,4 @@ def job_definitions(config: Config) -> str:
 
 def registration(config: Config, kind: str) -> str:
     """Return a pipeline's and workflow's id in VAMS (4 to 63 characters)."""
-    return f"{config.name}-{kind}"
+    return f"{config.vams.id_prefix or f'{config.name}-flows'}-{kind}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from aws_cdk import CfnOutput, Stack, Tags
@@ -171,6 +172,9 @@ class ServiceStack(Stack):
             **self._job_environment(compute),
             "ISAACLAB_FLOWS_EXECUTE_DEPLOYMENT": EXECUTE_DEPLOYMENT,
             "ISAACLAB_FLOWS_QUEUES": compute.queues.model_dump_json(by_alias=True),
+            "ISAACLAB_FLOWS_SHARED_PREFIXES": json.dumps(self._config.storage.shared_prefixes),
+            "ISAACLAB_FLOWS_VAMS_CUSTOM_ENVIRONMENTS": json.dumps(self._config.vams.custom_environments),
+            "ISAACLAB_FLOWS_JOBS_LOG_GROUP": names.log_group(self._config, "jobs"),
         }
 
     def _job_environment(self, compute: Compute) -> dict[str, str]:

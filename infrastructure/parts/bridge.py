@@ -1,12 +1,10 @@
-"""VAMS bridge: the Lambda that VAMS calls, its alarm and dead letters, and the registration of both workflows."""
+"""VAMS bridge: the Lambda that VAMS calls, its dead letters, and the registration of both workflows."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from pathlib import Path
 
-from aws_cdk import CustomResource, Duration
+from aws_cdk import Duration
 from aws_cdk import aws_ec2 as ec2
 from aws_cdk import aws_kms as kms
 from aws_cdk import aws_lambda as lambda_
@@ -20,6 +18,7 @@ from infrastructure.nag import accept
 from infrastructure.parts.network import Network, retention
 from infrastructure.parts.permissions import Permissions
 from infrastructure.parts.prefect import PrefectAccess
+from infrastructure.parts.registration import Registration
 from infrastructure.parts.storage import Storage
 from isaaclab_flows.schemas.names import PIPELINE_DEPLOYMENT
 
@@ -97,42 +96,4 @@ class Bridge(Construct):
         self.function.node.add_dependency(permissions)
         permissions.bridge_queue(self.dead_letters.queue_arn)
         if config.auto_register_with_vams:
-            self._register(config)
-
-    def _register(self, config: Config) -> None:
-        """Register both workflows through VAMS's own custom resource; see the contract in docs/vams.md."""
-        importer = (
-            f"arn:{config.partition}:lambda:{config.region}:{config.account}"
-            f":function:{config.vams.import_function_name}"
-        )
-        for kind, output, timeout, parameters in (
-            ("training", ".pt", config.vams.training_timeout_seconds, config.vams.training_parameters),
-            ("evaluation", ".json", config.vams.evaluation_timeout_seconds, config.vams.evaluation_parameters),
-        ):
-            identifier = names.registration(config, kind)
-            properties = {
-                "pipelineId": identifier,
-                "pipelineDescription": f"Isaac Lab {kind} of a robot policy on GPUs (isaaclab-flows)",
-                "pipelineType": "standardFile",
-                "pipelineExecutionType": "Lambda",
-                "assetType": ".all",
-                "outputType": output,
-                "waitForCallback": "Enabled",
-                "lambdaName": names.bridge(config),
-                "taskTimeout": str(timeout),
-                "taskHeartbeatTimeout": str(config.vams.heartbeat_timeout_seconds),
-                "inputParameters": json.dumps(parameters) if parameters else "",
-                "workflowId": identifier,
-                "workflowDescription": f"Isaac Lab {kind} (isaaclab-flows)",
-                # Outputs come back as files of the asset: a trigger on their extension would run for ever.
-                "autoTriggerOnFileExtensionsUpload": "",
-            }
-            # VAMS registers anew when this changes: when something else does, and not at every deploy.
-            changed = hashlib.sha256(json.dumps(properties, sort_keys=True).encode()).hexdigest()[:16]
-            resource = CustomResource(
-                self,
-                f"Register-{kind}",
-                service_token=importer,
-                properties={"timestamp": changed, **properties},
-            )
-            resource.node.add_dependency(self.function)
+            Registration(self, "Registration", config=config, function=self.function)

@@ -68,6 +68,8 @@ class Permissions(Construct):
         self._requests(self.bridge)
         self._answers(self.orchestrator)
         self._answers(self.bridge)
+        if config.vams.version != "2.5":
+            self._vams_bus(self.orchestrator)
         self._batch(self.worker)
         for role, purpose in ((self.job_execution, "jobs"), (self.service_execution, "services")):
             self._start(role, purpose)
@@ -122,6 +124,16 @@ class Permissions(Construct):
             why="Job ids are not known beforehand.",
         )
         self._keys(role, buckets)
+        for shared in self._config.storage.shared_prefixes:
+            bucket, _, prefix = shared.removeprefix("s3://").partition("/")
+            below = f"{prefix.rstrip('/')}/*" if prefix.strip("/") else "*"
+            arn = f"{self._prefix}:s3:::{bucket}"
+            self._allow(
+                role, _READ_OBJECTS, [f"{arn}/{below}"], why="storage.sharedPrefixes: the operator's own choice."
+            )
+            self._allow(
+                role, ["s3:ListBucket"], [arn], conditions={"StringLike": {"s3:prefix": [below, prefix.rstrip("/")]}}
+            )
 
     def _keys(self, role: iam.Role, buckets: Sequence[DataBucket]) -> None:
         keys = sorted({bucket.key_arn for bucket in buckets if bucket.key_arn})
@@ -160,6 +172,16 @@ class Permissions(Construct):
             ["states:SendTaskSuccess", "states:SendTaskFailure", "states:SendTaskHeartbeat"],
             ["*"],
             why=f"{_NO_RESOURCE_LEVEL}; the task token is what limits an answer to its task.",
+        )
+
+    def _vams_bus(self, role: iam.Role) -> None:
+        # VAMS names its bus in each run's manifest; it is one of its own account and region.
+        self._allow(
+            role,
+            ["events:PutEvents"],
+            [f"{self._prefix}:events:{self._here}:event-bus/*"],
+            conditions={"StringEquals": {"events:detail-type": "pipeline.execution.register"}},
+            why="Each run of VAMS 2.6 names the bus.",
         )
 
     def _batch(self, role: iam.Role) -> None:

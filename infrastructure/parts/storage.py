@@ -41,13 +41,14 @@ def make_key(scope: Construct, config: Config) -> kms.Key:
         enable_key_rotation=True,
         removal_policy=RemovalPolicy.RETAIN,
     )
-    arn = f"arn:{config.partition}:logs:{config.region}:{config.account}:log-group:/isaaclab-flows/{config.name}/*"
+    groups = f"arn:{config.partition}:logs:{config.region}:{config.account}:log-group:"
+    arns = [f"{groups}{names.log_group(config, purpose)}" for purpose in ("*", "jobs")]
     key.add_to_resource_policy(
         iam.PolicyStatement(
             principals=[iam.ServicePrincipal(f"logs.{config.region}.amazonaws.com")],
             actions=["kms:Encrypt", "kms:Decrypt", "kms:ReEncrypt*", "kms:GenerateDataKey*", "kms:DescribeKey"],
             resources=["*"],
-            conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": arn}},
+            conditions={"ArnLike": {"kms:EncryptionContext:aws:logs:arn": arns}},
         )
     )
     key.add_to_resource_policy(

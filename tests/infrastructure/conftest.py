@@ -81,6 +81,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "compute": {"families": ["g6", "g5"]},
         "prefect": OWN_SERVER | {"certificateArn": OWN_SERVER["certificateArn"].replace("us-east-1", "ap-southeast-2")},
     },
+    "vams-2-6": {
+        "name": "abc26",
+        "storage": {"sharedPrefixes": ["s3://policies-example/released/"]},
+        "vams": {"version": "2.6", "importFunctionName": "vams-import-example"},
+    },
     "small": {
         "name": "abc",
         "acceptNvidiaEula": False,
@@ -207,3 +212,9 @@ def own(deployments: dict[str, Deployment]) -> Deployment:
 def small(deployments: dict[str, Deployment]) -> Deployment:
     """An existing VPC, no VAMS, no Spot, one family."""
     return deployments["small"]
+
+
+@pytest.fixture
+def vams_2_6(deployments: dict[str, Deployment]) -> Deployment:
+    """Registered with VAMS 2.6."""
+    return deployments["vams-2-6"]

@@ -134,8 +134,8 @@ def test_both_workflows_are_registered_as_vams_wants_them(cloud: Deployment) -> 
         if "pipelineId" in resource["Properties"]
     ]
     assert {(r["pipelineId"], r["workflowId"], r["outputType"]) for r in made} == {
-        ("isaaclab-training", "isaaclab-training", ".pt"),
-        ("isaaclab-evaluation", "isaaclab-evaluation", ".json"),
+        ("isaaclab-flows-training", "isaaclab-flows-training", ".pt"),
+        ("isaaclab-flows-evaluation", "isaaclab-flows-evaluation", ".json"),
     }
     for registered in made:
         assert registered.keys() - {"ServiceToken"} == REGISTRATION
