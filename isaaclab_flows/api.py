@@ -53,8 +53,8 @@ def train(
     """Train a policy and wait for it; what a keyword says stands above the file.
 
     Args:
-        config: A `*-training-config.json`, as a path or s3:// URI. Without one, at least `task`, `num_envs` and
-            `max_iterations` are needed.
+        config: A `*-training-config.json`, as a path or s3:// URI. Without one, `task` is needed; the rest has
+            the defaults that a file has.
         task: Isaac Lab's task, e.g. ``Isaac-Cartpole-Direct``, or one of the custom environment.
         library: The reinforcement-learning library; by default rsl_rl.
         num_envs: Environments simulated in parallel: typically 1024 to 8192 on a GPU, 64 to 256 on a CPU.
