@@ -43,7 +43,7 @@ def conclude(
     """
     left_out = refresh(job, folder, settled=True)
     done = history(folder, gpus=job.config.compute_config.num_nodes * job.config.compute_config.gpus_per_node)
-    training = _training(job, folder, done, result) if job.kind == "training" else None
+    training = _training(job, folder, done, result, left_out) if job.kind == "training" else None
     evaluations = _evaluations(job, folder, result) if job.kind == "evaluation" else ()
     outcome = Outcome(
         job_id=job.job_id,
@@ -102,15 +102,19 @@ def _status(failure: BaseException | None) -> Status:
     return "cancelled" if was_cancelled(failure) else "failed"
 
 
-def _training(job: Job, folder: JobFolder, done: History, result: SimulatorResult | None) -> TrainingSummary:
+def _training(
+    job: Job, folder: JobFolder, done: History, result: SimulatorResult | None, left_out: list[str]
+) -> TrainingSummary:
     assert job.config.kind == "training"
     metrics = read_metrics(folder.run / "tensorboard")
     metrics.write(folder.out / "metrics.csv")
     checkpoints = folder.out / "checkpoints"
     names = [p.name for p in checkpoints.iterdir()] if checkpoints.is_dir() else []
-    draw_learning_curve(
-        metrics, folder.out / "learning-curve.png", title=f"{job.config.name}: {job.task}", resumed_at=done.resumed_at
-    )
+    target, title = folder.out / "learning-curve.png", f"{job.config.name}: {job.task}"
+    try:
+        draw_learning_curve(metrics, target, title=title, resumed_at=done.resumed_at)
+    except Exception as error:  # a picture never decides how a job ends
+        left_out.append(f"The learning curve could not be drawn: {error}.")
     return summarise_training(
         metrics, total=job.config.training_config.max_iterations, checkpoints=names, done=done, result=result
     )

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.tasks.results.metrics import Metrics
+from isaaclab_flows.tasks.results.pictures import new_figure
 
 
 def smooth(values: Sequence[float], window: int) -> list[float]:
@@ -30,12 +31,10 @@ def draw_learning_curve(metrics: Metrics, target: Path, *, title: str, resumed_a
     Returns:
         False when there is nothing to draw: no iteration has a reward.
     """
-    from matplotlib.figure import Figure
-
     iterations, rewards = metrics.series("mean_reward")
     if not rewards:
         return False
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    figure = new_figure(8, 4.5, dpi=120)
     axes = figure.add_subplot()
     window = max(1, len(rewards) // 20)
     axes.plot(iterations, rewards, color="#76b900", alpha=0.35, linewidth=1)

@@ -10,6 +10,7 @@ import numpy as np
 
 from isaaclab_flows.schemas.files import write_whole
 from isaaclab_flows.schemas.outcome import EvaluationSummary
+from isaaclab_flows.tasks.results.pictures import new_figure
 from isaaclab_flows.tasks.statistics.episodes import read_episodes
 
 MOST_POINTS = 2_000
@@ -29,11 +30,9 @@ def draw_returns(
     Returns:
         False when there is nothing to draw.
     """
-    from matplotlib.figure import Figure
-
     if not episodes:
         return False
-    figure = Figure(figsize=(max(6.0, 1.0 + 0.9 * len(episodes)), 4.5), dpi=120, layout="constrained")
+    figure = new_figure(max(6.0, 1.0 + 0.9 * len(episodes)), 4.5, dpi=120)
     axes = figure.add_subplot()
     scatter = np.random.default_rng(0)  # sideways only, so that equal returns do not hide each other
     for position, ((_, path), summary) in enumerate(zip(episodes, summaries, strict=True)):

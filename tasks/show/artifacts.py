@@ -20,6 +20,7 @@ from isaaclab_flows.schemas.job import FLOW_RUN_LABEL, Job
 from isaaclab_flows.schemas.outcome import Outcome
 from isaaclab_flows.schemas.plain import markdown_text
 from isaaclab_flows.schemas.simulator import EvaluationEvent, IterationEvent, SimulatorEvent, StageEvent
+from isaaclab_flows.tasks.results.pictures import new_figure
 from isaaclab_flows.tasks.show.artifact_writer import ArtifactWriter
 from isaaclab_flows.tasks.show.progress import STAGE_WORDS, seconds_left
 from isaaclab_flows.tasks.show.texts import progress_text, results_table, summary_markdown, web_address
@@ -144,9 +145,7 @@ class RunArtifacts:
         )
 
     def _draw(self) -> None:
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(7, 3.5), dpi=90, layout="constrained")
+        figure = new_figure(7, 3.5, dpi=90)
         axes = figure.add_subplot()
         axes.plot(*zip(*self._curve, strict=True), color="#4c7a00", linewidth=1.5)
         axes.set(title=self._job.title, xlabel="iteration", ylabel="mean reward of finished episodes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import defaultdict
 
+from isaaclab_flows.tasks.results.pictures import new_figure
 from isaaclab_flows.tasks.sweep.leaderboard import METRIC_WORDS, Board, Entry
 
 
@@ -14,16 +15,15 @@ def draw_over_iterations(board: Board) -> bytes | None:
     Returns:
         A PNG, or None when no ranked checkpoint has an iteration in its name.
     """
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
     runs: dict[str, list[Entry]] = defaultdict(list)
     for entry in board.ranked:
         if entry.iteration is not None:
             runs[entry.run].append(entry)
     if not runs:
         return None
-    figure = Figure(figsize=(8, 4.5), dpi=100, layout="constrained")
+    figure = new_figure(8, 4.5, dpi=100)
+    from matplotlib.ticker import MaxNLocator  # part of what new_figure has imported
+
     axes = figure.add_subplot()
     for run, entries in sorted(runs.items()):
         entries.sort(key=lambda e: e.iteration or 0)
