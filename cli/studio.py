@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import time
@@ -17,7 +18,7 @@ from isaaclab_flows.schemas.names import EXECUTE_DEPLOYMENT, ORCHESTRATOR_POOL, 
 from isaaclab_flows.schemas.settings import settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 SERVER, ORCHESTRATOR, SIMULATOR, FILES = "server", "orchestrator", "simulator", "files"
 # Workers end first and the server last, so that what they were doing is still recorded.
@@ -74,6 +75,7 @@ def up(*, host: str, port: int, simulator_runs: int, background: bool) -> None:
     Raises:
         StudioError: A port is taken, or a process does not start.
     """
+    require_password(host, os.environ)
     parts = parts_folder()
     running = parts.find(SERVER)
     if running is not None and running.port not in (None, port):
@@ -93,6 +95,27 @@ def up(*, host: str, port: int, simulator_runs: int, background: bool) -> None:
         parts.stop(_in_ending_order(started))
         raise
     parts.stop(_in_ending_order(started))
+
+
+def require_password(host: str, environment: Mapping[str, str]) -> None:
+    """Check that a studio which others can reach asks them for a password.
+
+    Args:
+        host: Address to listen on.
+        environment: Where Prefect's server and its clients read the password from.
+
+    Raises:
+        StudioError: It would not.
+    """
+    names = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
+    given = {environment.get(name, "") for name in names}
+    if host in ("127.0.0.1", "::1", "localhost") or (len(given) == 1 and ":" in given.pop()):
+        return
+    raise StudioError(
+        f"On {host}, everybody who reaches this machine could start programs on it",
+        where="--host",
+        remedy=f"Leave --host away and use an SSH tunnel, or set {names[0]} and {names[1]} to the same user:password.",
+    )
 
 
 def down() -> int:
@@ -144,7 +167,8 @@ def _start_missing(studio: Studio, started: list[Part], simulator_runs: int) -> 
     if parts.find(FILES) is None:
         _require_free(studio, studio.port + 1)
         Path(outputs).mkdir(parents=True, exist_ok=True)
-        command = ["-m", "http.server", str(studio.port + 1), "--bind", studio.host, "--directory", outputs]
+        command = ["-m", "isaaclab_flows.cli.files_server", str(studio.port + 1)]
+        command += ["--bind", studio.host, "--directory", outputs]
         started.append(parts.start(FILES, command, environment={}, port=studio.port + 1))
     missing = [name for name in (ORCHESTRATOR, SIMULATOR) if parts.find(name) is None]
     started += [_start_worker(studio, name, common) for name in missing]
