@@ -58,6 +58,7 @@ def pipeline(arguments: argparse.Namespace, folder: Path, environment: dict[str,
         "name": "Benchmark",
         "description": "",
         "trainingConfig": {
+            "acceleration": "off",  # like with like: Isaac Lab's own trainer on both sides
             "mode": "train",
             "task": arguments.task,
             "numEnvs": arguments.envs,

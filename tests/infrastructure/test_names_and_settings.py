@@ -149,6 +149,7 @@ def _variable(field: str) -> str:
 # Settings that no stack sets, and why their defaults are right on AWS.
 LEFT_AS_THEY_ARE = {
     "idle_gpu_seconds": "a job's own business",
+    "budget": "a job's own business: budgetConfig",
     "asset_root": "NVIDIA's server is reached through NAT",
     "simulator_python": "the image sets it",
     "hang_seconds": "a job's own business",
