@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import threading
+from concurrent.futures import Future
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -23,20 +24,20 @@ def new_figure(width: float, height: float, *, dpi: int) -> Figure:
         height: Inches.
         dpi: Pixels an inch.
     """
-    modules, thread = _import()
-    thread.join()
-    figure: Figure = modules[0].Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+    figure: Figure = _figure_module().result().Figure(figsize=(width, height), dpi=dpi, layout="constrained")
     return figure
 
 
 @functools.cache
-def _import() -> tuple[list[ModuleType], threading.Thread]:
-    modules: list[ModuleType] = []
+def _figure_module() -> Future[ModuleType]:
+    module: Future[ModuleType] = Future()
 
     def run() -> None:
-        modules.append(importlib.import_module("matplotlib.figure"))
-        importlib.import_module("matplotlib.backends.backend_agg")  # what savefig would import, in the main thread
+        try:
+            importlib.import_module("matplotlib.backends.backend_agg")  # what savefig would import, in the main thread
+            module.set_result(importlib.import_module("matplotlib.figure"))
+        except BaseException as error:
+            module.set_exception(error)
 
-    thread = threading.Thread(target=run, name="matplotlib", daemon=True)
-    thread.start()
-    return modules, thread
+    threading.Thread(target=run, name="matplotlib", daemon=True).start()
+    return module

@@ -11,6 +11,7 @@ import pytest
 from isaaclab_flows.schemas.errors import CheckpointError
 from isaaclab_flows.schemas.job import CheckpointSource
 from isaaclab_flows.tasks.request.provenance import refuse_foreign
+from isaaclab_flows.tasks.request.reach import Reach
 
 TASK = "Isaac-Cartpole-Direct"
 
@@ -37,7 +38,7 @@ def source(folder: Path, name: str, beside: Any = None, *, below: str = "checkpo
 )
 def test_what_is_known_to_be_foreign_is_refused(tmp_path: Path, name: str, beside: Any, words: str) -> None:
     with pytest.raises(CheckpointError, match=words):
-        refuse_foreign(source(tmp_path, name, beside), TASK, "rsl_rl")
+        refuse_foreign(source(tmp_path, name, beside), TASK, "rsl_rl", Reach())
 
 
 @pytest.mark.parametrize(
@@ -53,9 +54,9 @@ def test_what_is_known_to_be_foreign_is_refused(tmp_path: Path, name: str, besid
     ],
 )
 def test_what_is_its_own_or_unknown_passes(tmp_path: Path, name: str, beside: Any) -> None:
-    refuse_foreign(source(tmp_path, name, beside), TASK, "rsl_rl")
+    refuse_foreign(source(tmp_path, name, beside), TASK, "rsl_rl", Reach())
 
 
 def test_a_configuration_counts_only_beside_a_trainings_checkpoints(tmp_path: Path) -> None:
     foreign = {"trainingConfig": {"task": "Isaac-Ant-Direct"}}
-    refuse_foreign(source(tmp_path, "model_1.pt", foreign, below="downloads"), TASK, "rsl_rl")
+    refuse_foreign(source(tmp_path, "model_1.pt", foreign, below="downloads"), TASK, "rsl_rl", Reach())

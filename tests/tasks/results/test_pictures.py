@@ -11,9 +11,9 @@ from isaaclab_flows.tasks.results.pictures import new_figure
 
 ROOT = Path(__file__).resolve().parents[3]
 INTERRUPTED = """
-import io, signal, threading
+import io, os, signal, threading
 from isaaclab_flows.tasks.results.pictures import new_figure
-threading.Timer(0.05, signal.raise_signal, [signal.SIGINT]).start()
+threading.Timer(0.05, os.kill, [os.getpid(), signal.SIGINT]).start()
 stopped = 0
 for _ in range(2):
     try:
