@@ -35,6 +35,7 @@ from isaaclab_flows.schemas.nodes import EXIT_UNHEALTHY_GPU
 from isaaclab_flows.schemas.simulator import IterationEvent
 from isaaclab_flows.tasks.job.events import EventTail
 from isaaclab_flows.tasks.job.folder import folder_of
+from isaaclab_flows.tasks.job.lease import lease
 from isaaclab_flows.tasks.results.metrics import read_metrics
 from isaaclab_flows.tasks.simulator.attempts import run_attempts
 
@@ -160,7 +161,8 @@ def train(layout: str, folder: Path, arguments: argparse.Namespace) -> list[Spee
 def supervise(folder: Path) -> None:
     """Run the job of a folder to its end; the main node of a layout is a process of its own."""
     job = Job.model_validate_json((folder / "job.json").read_bytes())
-    run_attempts(job, folder_of(job), on_event=lambda event: None, warn=print)
+    with lease(folder_of(job)) as held:
+        run_attempts(job, held, early=None, on_event=lambda event: None, warn=print)
 
 
 def report(runs: Mapping[str, list[list[Speed]]], arguments: argparse.Namespace) -> None:

@@ -16,7 +16,8 @@ from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.tasks.request.document import read_request
 from isaaclab_flows.tasks.storage.base import absolute_uri
 
-_MADE_UP = re.compile(r"[a-z]+-[a-z]+")
+_MADE_UP = re.compile(r"[a-z]+\d?-[a-z]+")
+"""`curious-otter` of Prefect's server, and `rho2-maaz` of its UI's form."""
 
 
 def form_request(kind: Kind, config: dict[str, Any], places: Places, device: str) -> Request:

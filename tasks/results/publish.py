@@ -6,9 +6,10 @@ import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 from isaaclab_flows.schemas.errors import OutputsMissingError
-from isaaclab_flows.schemas.files import renamed_into
+from isaaclab_flows.schemas.files import PARTIAL_SUFFIX
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import OutputFile
 from isaaclab_flows.tasks.storage import storage_at
@@ -66,5 +67,7 @@ def point_latest(job: Job) -> None:
     link = Path(job.output_uri) / LATEST
     if link.exists() and not link.is_symlink():
         return  # somebody's own file or folder
-    with contextlib.suppress(OSError), renamed_into(link) as partial:
+    partial = link.with_name(f".{LATEST}.{uuid4().hex[:8]}{PARTIAL_SUFFIX}")
+    with contextlib.suppress(OSError):
         partial.symlink_to(job.outputs_folder, target_is_directory=True)
+        partial.replace(link)

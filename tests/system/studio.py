@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 
-SIMULATOR = "container"
+SIMULATOR = "isaaclab_flows.container.simulator"
 ENDED = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 TINY: dict[str, Any] = {
     "num_envs": 16,

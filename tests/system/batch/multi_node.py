@@ -8,6 +8,7 @@ from pathlib import Path
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.simulator import SimulatorEvent
 from isaaclab_flows.tasks.job.folder import folder_of
+from isaaclab_flows.tasks.job.lease import lease
 from isaaclab_flows.tasks.simulator.attempts import run_attempts
 
 
@@ -19,5 +20,6 @@ def show(event: SimulatorEvent | str) -> None:
 
 job = Job.model_validate_json(Path(sys.argv[1]).read_bytes())
 folder = folder_of(job)
-result = run_attempts(job, folder, on_event=show, warn=show)
+with lease(folder) as held:
+    result = run_attempts(job, held, early=None, on_event=show, warn=show)
 (folder.path / "result.json").write_text(result.model_dump_json())

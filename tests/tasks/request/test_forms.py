@@ -27,6 +27,8 @@ def named(monkeypatch: pytest.MonkeyPatch, typed: str | None, **parameters: Any)
     [
         ("my-ablation-lr-1e-4", {}, "my-ablation-lr-1e-4"),
         ("Friday", {}, "Friday"),
+        ("rho2-maaz", {}, "Isaac-DrLegs-Walk-v0 · skrl · e5a79e7c"),
+        ("run-1", {}, "run-1"),
         ("curious-otter", {}, "Isaac-DrLegs-Walk-v0 · skrl · e5a79e7c"),
         (None, {}, "Isaac-DrLegs-Walk-v0 · skrl · e5a79e7c"),
         ("curious-otter", {"name": "from the form"}, "from the form"),
