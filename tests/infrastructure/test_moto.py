@@ -208,7 +208,7 @@ def test_the_deployed_bridge_starts_a_run_and_keeps_the_token_to_the_document(
             "outputS3AssetFilesPath": f"{folder}/files/",
             "outputS3AssetPreviewPath": f"{folder}/previews/",
             "outputS3AssetMetadataPath": f"{folder}/metadata/",
-            "inputOutputS3AssetAuxiliaryFilesPath": "s3://vams-auxiliary-example/xAsset/pipelines/x/",
+            "inputOutputS3AssetAuxiliaryFilesPath": "s3://vams-auxiliary-example/xAsset/pipelines/isaaclab-training/",
             "inputAssetLocationKey": "xAsset/",
             "inputMetadata": "{}",
             "inputParameters": "",

@@ -174,7 +174,7 @@ def _check_sweep(vams: World, order: Order, checkpoints: set[str]) -> Ingested:
     assert _read(vams, prefix, f"{order.job_id}/{best}") == _read(vams, f"s3://{ASSETS}/xAsset/", winner)
     asset = taken.metadata[""]
     assert asset["sweep_evaluations"] == str(len(checkpoints))
-    assert asset[f"sweep_{TASK}_mean_return"] == rows[0]["mean_return"]
+    assert asset[f"sweep_{TASK}_mean_return"] == rows[0]["score"]
     assert checkpoints <= set(taken.metadata)
     assert taken.metadata[winner][f"sweep_{TASK}_rank"] == "1"
     assert taken.metadata[f"{order.job_id}/{best}"]["iteration"] == rows[0]["iteration"]
