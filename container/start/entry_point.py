@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
         report = examine(needed=device == "cuda") if device != "cpu" else None
         for line in introduction(os.environ, report.gpus if report else ()):
             say(line)
-        here = Node.from_environment(os.environ)
+        here = _node(arguments)
         if here is not None:
             os.environ.update(network_variables(os.environ, here))
             say(f"The nodes speak through {os.environ['GLOO_SOCKET_IFNAME']}")
@@ -64,6 +64,20 @@ def main(arguments: Sequence[str]) -> int:
     except FlowsError as error:
         say(error.sentence)
         return _EXIT_USAGE
+
+
+def _node(arguments: Sequence[str]) -> Node | None:
+    """Return which node of its job this is; a command that joins no other need not be told all of it.
+
+    Raises:
+        ConfigError: What Batch tells a node is incomplete, and this one is to join the others.
+    """
+    try:
+        return Node.from_environment(os.environ)
+    except ConfigError:
+        if list(arguments[:1]) == ["join"]:
+            raise
+        return None
 
 
 def _joining(arguments: Sequence[str], node: Node | None) -> Node | None:

@@ -126,7 +126,8 @@ def test_a_simulator_whose_supervisor_is_killed_saves_and_ends(tmp_path: Path) -
     order.write_text(job.model_dump_json())
     script = (
         "import subprocess, sys\n"
-        f"child = subprocess.Popen([sys.executable, '-m', 'container', {str(order)!r}], stdout=subprocess.DEVNULL)\n"
+        f"command = [sys.executable, '-m', 'isaaclab_flows.container.simulator', {str(order)!r}]\n"
+        "child = subprocess.Popen(command, stdout=subprocess.DEVNULL)\n"
         "print(child.pid, flush=True)\n"
         "input()\n"
     )
