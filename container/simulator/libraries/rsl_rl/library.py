@@ -57,6 +57,8 @@ class RslRl(Library):
         progress = Progress(session)
         config = to_dict(session.agent_cfg)
         reason = "acceleration is off" if order.acceleration == "off" else not_covered(config)
+        if reason is None and session.job.distributed and session.job.device.startswith("cuda"):
+            reason = "several GPUs train together, which has not been measured yet"
         runner = _runner(session, config, captured=reason is None, log_dir=str(progress.checkpoints))
         runner.report_to(progress)
         steps: tuple[Steps, str] = runner.steps if reason is None else ("own", reason)
