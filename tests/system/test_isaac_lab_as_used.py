@@ -39,7 +39,7 @@ def laboratory(tmp_path_factory: pytest.TempPathFactory) -> Any:
     ("library", "kept", "said"),
     [
         ("rsl_rl", "model_1.pt", "iteration 2"),
-        ("seen by rsl_rl itself", "model_1.pt", "rewards returned by the environment contain NaN"),
+        ("seen by rsl_rl itself", "model_1.pt", "What the environment returned contains NaN: its rewards"),
         ("rl_games", "last_cartpole_direct_ep_1.pth", "'losses/a_loss' is nan"),
         ("skrl", "agent_32.pt", "is nan"),
     ],
