@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
+from coolname.loader import load_config
 from prefect.runtime import flow_run
 
 from isaaclab_flows.schemas.config import Kind
@@ -16,8 +20,11 @@ from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.tasks.request.document import read_request
 from isaaclab_flows.tasks.storage.base import absolute_uri
 
-_MADE_UP = re.compile(r"[a-z]+\d?-[a-z]+")
-"""`curious-otter` of Prefect's server, and `rho2-maaz` of its UI's form."""
+_OF_THE_UI = re.compile(
+    "(alpha|beta|gamma|delta|epsilon|zeta|eta|theta|iota|kappa|lambda|mu|nu|xi|omicron|pi|rho|sigma|tau|upsilon|phi|chi"
+    r"|psi|omega)\d*-[a-z]+"
+)
+"""What the UI's form fills in where nobody types a name: `rho2-maaz`, `psi780-gumarcaj`."""
 
 
 def form_request(kind: Kind, config: dict[str, Any], places: Places, device: str) -> Request:
@@ -71,5 +78,18 @@ def document_run_name() -> str:
 
 
 def given_name(name: str | None) -> str | None:
-    """Return a run's name where a person wrote it, None where Prefect made it up (`adjective-animal`)."""
-    return None if not name or _MADE_UP.fullmatch(name) else name
+    """Return a run's name where a person wrote it, None where Prefect's server or UI made it up."""
+    return None if not name or _OF_THE_UI.fullmatch(name) or _is_slug(name) else name
+
+
+def _is_slug(name: str) -> bool:
+    """Tell whether a name is one of coolname's, which Prefect's server gives: `curious-otter`, but not `walk-fast`."""
+    words = name.split("-")
+    return len(words) == 2 and words[0] in _slug_words() and words[1] in _slug_words()
+
+
+@cache
+def _slug_words() -> frozenset[str]:
+    rules = load_config(Path(str(files("coolname") / "data"))).values()
+    lists = (rule.get("words") for rule in rules)
+    return frozenset(str(word) for words in lists if isinstance(words, list | tuple) for word in words)
