@@ -25,10 +25,11 @@ from uuid import UUID, uuid4
 
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
+from prefect_aws_batch.aws import Aws
 from prefect_aws_batch.batch_api import BatchApi
 from prefect_aws_batch.configuration import BatchJobConfiguration
 from prefect_aws_batch.definitions import POOL_TAG, RUN_ID_TAG
-from prefect_aws_batch.job_run import Aws
+from prefect_aws_batch.presence import Mark
 from prefect_aws_batch.reconciler import Sweeper
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
@@ -69,7 +70,7 @@ class Prefect:
 class Host:
     """The worker, as the sweep sees it."""
 
-    name = "w1"
+    mark = Mark("w1", "w1 (0)")
 
     def __init__(self, client: Prefect, aws: Aws, followed: Collection[UUID]) -> None:
         self.client: Any = client
@@ -89,6 +90,9 @@ class Host:
     def aws_for(self, configuration: BatchJobConfiguration) -> Aws:
         """Return the fake's connection."""
         return self._aws
+
+    def let_go(self, flow_run_id: UUID) -> None:
+        """Never needed here: no other process takes over."""
 
     def adopt(self, flow_run: FlowRun, job_id: str | None) -> None:
         """Count."""

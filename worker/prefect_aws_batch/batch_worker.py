@@ -3,31 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import random
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import anyio
 from prefect.exceptions import InfrastructureNotFound
 from prefect.settings import get_current_settings
 from prefect.workers.base import BaseWorker, BaseWorkerResult
 
+from prefect_aws_batch.adoption import Notes, last_job
+from prefect_aws_batch.aws import Aws
 from prefect_aws_batch.batch_api import BatchApi
 from prefect_aws_batch.causes import CANCEL_REASON
 from prefect_aws_batch.configuration import BatchJobConfiguration, BatchVariables
-from prefect_aws_batch.definitions import job_name
 from prefect_aws_batch.diagnosis import Ending, ending_of
 from prefect_aws_batch.errors import BatchError, MachineLostError
-from prefect_aws_batch.job_run import Aws, JobRun, run_count_of
-from prefect_aws_batch.logs import JobLogs, deliver_to_prefect, delivered_so_far
-from prefect_aws_batch.phases import is_unfinished, may_have_a_new_job
-from prefect_aws_batch.reconciler import WORKER_LABEL, Sweeper
+from prefect_aws_batch.following import Following
+from prefect_aws_batch.job_run import JobRun, run_count_of
+from prefect_aws_batch.logs import JobLogs, LogLine, deliver_to_prefect, delivered_so_far
+from prefect_aws_batch.phases import is_unfinished
+from prefect_aws_batch.presence import FOLLOWER_LABEL, Mark, Presence, TakenOverError, take_over
+from prefect_aws_batch.reconciler import Sweeper
 from prefect_aws_batch.reporting import read_run, report
 from prefect_aws_batch.states import BatchJob
-from prefect_aws_batch.timeline import Timeline
 
 if TYPE_CHECKING:
     from anyio.abc import TaskStatus
@@ -35,37 +35,8 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 
-FOLLOWER_LABEL = "prefect-aws-batch.follower"
-"""Under which a run names the process that adopted its job: several workers may have one name."""
-_TAKE_OVER_WITHIN, _MARK_SETTLES = 1.0, 1.0
-"""Seconds."""
-
-
 class BatchWorkerResult(BaseWorkerResult):
     """How a job ended: its id, and 0, its exit code, or 1 where it has none."""
-
-
-class _Notes(Timeline):
-    """What one run's job is told and asks as it goes."""
-
-    def __init__(self, client: PrefectClient, flow_run: FlowRun, started: Callable[[str], None] | None = None) -> None:
-        super().__init__(flow_run)
-        self._client = client
-        self._flow_run_id = flow_run.id
-        self._started = started
-
-    async def submitted(self, job_id: str) -> None:
-        """Note the job as the run's infrastructure; the first submission is Prefect's own business."""
-        if self._started is not None:
-            started, self._started = self._started, None
-            started(job_id)
-        else:
-            await self._client.update_flow_run(self._flow_run_id, infrastructure_pid=job_id)
-
-    async def may_go_on(self) -> bool:
-        """Whether the run still wants a container: nobody ended, cancelled, paused or rescheduled it."""
-        run = await read_run(self._client, self._flow_run_id)
-        return run is not None and may_have_a_new_job(run)
 
 
 class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerResult]):
@@ -92,8 +63,9 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._aws: dict[int, Aws] = {}
-        self._followed: set[UUID] = set()
-        self._process = uuid4().hex
+        self._following = Following()
+        self._presence = Presence(self._work_pool_name, self.name, heartbeat=self.heartbeat_interval_seconds)
+        self._present: asyncio.Task[None] | None = None
         self._serves = False
         self._sweeper: Sweeper | None = None
         self._sweeping: asyncio.Task[None] | None = None
@@ -110,6 +82,7 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
     async def setup(self) -> None:
         """Connect and, if this worker serves the pool, begin to sweep: at once, which adopts what others left."""
         await super().setup()
+        self._present = asyncio.get_running_loop().create_task(self._presence.keep(), name="batch-presence")
         if not self._serves:
             return
         self._sweeper = Sweeper(
@@ -132,6 +105,10 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
         await super().teardown(*exc_info)
+        if self._present is not None:
+            # Only now: until here its runs were followed.
+            self._present.cancel()
+            await asyncio.gather(self._present, return_exceptions=True)
         for aws in self._aws.values():
             await aws.poller.close()
             aws.api.close()
@@ -149,11 +126,10 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
             ConfigurationError: The configuration, or Batch, says no.
             MachineLostError: Batch takes no job.
         """
-        self._followed.add(flow_run.id)
         if self._sweeper is not None:
             self._sweeper.note(configuration)
-        try:
-            notes = _Notes(self.client, flow_run, task_status.started if task_status else None)
+        with self._following.of(flow_run.id):
+            notes = Notes(self.client, flow_run, self.mark, task_status.started if task_status else None)
             job_run = await self._job_run(flow_run, configuration, notes, run_count=flow_run.run_count)
             try:
                 job_id = await job_run.submit()
@@ -162,8 +138,8 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
                 await report(self.client, flow_run.id, ending_of(error), [])
                 raise
             return await self._to_the_end(flow_run, job_run, job_id)
-        finally:
-            self._followed.discard(flow_run.id)
+        # Another process follows: what becomes of the run is its business.
+        return BatchWorkerResult(identifier=str(flow_run.infrastructure_pid), status_code=0)
 
     async def kill_infrastructure(
         self, infrastructure_pid: str, configuration: BatchJobConfiguration, grace_seconds: int = 30
@@ -193,7 +169,7 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
     @property
     def followed(self) -> Collection[UUID]:
         """Runs that this worker follows or is submitting."""
-        return self._followed | self._submitting_flow_run_ids
+        return self._following.runs | self._submitting_flow_run_ids
 
     async def configure(self, flow_run: FlowRun) -> BatchJobConfiguration:
         """Fill in a run's configuration, as it would be submitted now."""
@@ -220,84 +196,65 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
 
     def adopt(self, flow_run: FlowRun, job_id: str | None) -> None:
         """Follow a job that this worker did not submit; without one, find out how it ended."""
-        if flow_run.id in self._followed or self._runs_task_group is None:
+        if flow_run.id in self._following.runs or self._runs_task_group is None:
             return
-        self._followed.add(flow_run.id)
         self._runs_task_group.start_soon(partial(self._follow_adopted, flow_run, job_id))
+
+    def let_go(self, flow_run_id: UUID) -> None:
+        """Stop following a run that another process has taken over."""
+        self._following.let_go(flow_run_id)
+
+    @property
+    def mark(self) -> Mark:
+        """What the labels of the runs say that this process follows."""
+        return Mark(self.name, self._presence.name)
 
     async def _follow_adopted(self, flow_run: FlowRun, job_id: str | None) -> None:
         logger = self.get_flow_run_logger(flow_run)
-        try:
-            if self._limiter:
-                try:
-                    self._limiter.acquire_on_behalf_of_nowait(flow_run.id)
-                except (anyio.WouldBlock, RuntimeError):
-                    logger.debug("Adopted beyond the worker's limit: the job runs already.")
-            if not await self._takes_over(flow_run):
-                return
-            configuration = await self.configure(flow_run)
-            job = await self._last_job(configuration, flow_run, job_id)
-            if job is None:
-                error = MachineLostError("Batch has no job of this run", remedy="Run it again.")
-                await report(self.client, flow_run.id, ending_of(error), [])
-                return
-            logger.info("Worker '%s' adopts Batch job %s (%s)", self.name, job.job_id, job.status)
-            notes = _Notes(self.client, flow_run)
-            await notes.submitted(job.job_id)
-            run_count = run_count_of(job.name)
-            job_run = await self._job_run(flow_run, configuration, notes, run_count=run_count)
-            await self._to_the_end(flow_run, job_run, job.job_id)
-        except Exception:  # the next sweep tries again
-            logger.exception("The run's job could not be adopted.")
-        finally:
-            self._release_limit_slot(flow_run.id)
-            self._followed.discard(flow_run.id)
+        if flow_run.id in self._following.runs:
+            return
+        with self._following.of(flow_run.id):
+            try:
+                if self._limiter:
+                    try:
+                        self._limiter.acquire_on_behalf_of_nowait(flow_run.id)
+                    except (anyio.WouldBlock, RuntimeError):
+                        logger.debug("Adopted beyond the worker's limit: the job runs already.")
+                if not await take_over(self.client, flow_run, self.mark):
+                    return
+                await self._give_worker_labels_to_flow_run(flow_run.id)
+                configuration = await self.configure(flow_run)
+                job = await last_job(self.aws_for(configuration).api, configuration, flow_run, job_id)
+                if job is None:
+                    error = MachineLostError("Batch has no job of this run", remedy="Run it again.")
+                    await report(self.client, flow_run.id, ending_of(error), [])
+                    return
+                logger.info("Worker '%s' adopts Batch job %s (%s)", self.name, job.job_id, job.status)
+                notes = Notes(self.client, flow_run, self.mark)
+                await notes.submitted(job.job_id)
+                run_count = run_count_of(job.name)
+                job_run = await self._job_run(flow_run, configuration, notes, run_count=run_count)
+                await self._to_the_end(flow_run, job_run, job.job_id)
+            except Exception:  # the next sweep tries again
+                logger.exception("The run's job could not be adopted.")
+            finally:
+                self._release_limit_slot(flow_run.id)
 
-    async def _takes_over(self, flow_run: FlowRun) -> bool:
-        """Put this process's mark on the run, unless another came first, be it one of the same name."""
-        # Workers that sweep at the same moment do not all look at the same moment.
-        await asyncio.sleep(random.uniform(0, _TAKE_OVER_WITHIN))
-        begin = time.monotonic()
-        if await self._marks(flow_run.id) != _marks_of(flow_run):
-            return False
-        await self.client.update_flow_run_labels(flow_run.id, {WORKER_LABEL: self.name, FOLLOWER_LABEL: self._process})
-        # Of those that looked before any had written, the last to write follows: the others see its mark. A slow
-        # server is slow for all of them.
-        await asyncio.sleep(_MARK_SETTLES + 3 * (time.monotonic() - begin))
-        if await self._marks(flow_run.id) != (self.name, self._process):
-            return False
-        await self._give_worker_labels_to_flow_run(flow_run.id)
-        return True
-
-    async def _marks(self, flow_run_id: UUID) -> tuple[Any, Any] | None:
-        run = await read_run(self.client, flow_run_id)
-        return _marks_of(run) if run is not None else None
-
-    async def _last_job(
-        self, configuration: BatchJobConfiguration, flow_run: FlowRun, job_id: str | None
-    ) -> BatchJob | None:
-        """Return the run's newest job, live or not, by its id or by the names its jobs have."""
-        api = self.aws_for(configuration).api
-        for known in (job_id, flow_run.infrastructure_pid):
-            if known and (found := await api.describe([known])):
-                return found[0]
-        if not configuration.job_queue:
-            return None
-        flow = configuration.labels.get("prefect.io/flow-name", "flow")
-        prefix = job_name(flow, flow_run.id, 0, 0).removesuffix("-1")
-        named = await api.find_by_prefix(configuration.job_queue, prefix)
-        return named[0] if named else None
+    async def _give_worker_labels_to_flow_run(self, flow_run_id: UUID) -> None:
+        """Give a run this process's mark with the base class's labels: two workers of one name are two."""
+        await self.client.update_flow_run_labels(flow_run_id, {FOLLOWER_LABEL: self._presence.name})
+        await super()._give_worker_labels_to_flow_run(flow_run_id)
 
     # Inside
 
     async def _job_run(
-        self, flow_run: FlowRun, configuration: BatchJobConfiguration, notes: _Notes, *, run_count: int
+        self, flow_run: FlowRun, configuration: BatchJobConfiguration, notes: Notes, *, run_count: int
     ) -> JobRun:
         aws = self.aws_for(configuration)
         logs = JobLogs(
             aws.api.log_events,
             aws.api.last_log_events,
-            partial(deliver_to_prefect, self.client, flow_run.id),
+            partial(self._deliver, flow_run.id),
             group=configuration.log_group,
             position=await delivered_so_far(self.client, flow_run.id),
         )
@@ -312,6 +269,15 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
             followed=notes,
         )
 
+    async def _deliver(self, flow_run_id: UUID, lines: Sequence[LogLine]) -> None:
+        if not self._presence.is_sure:
+            # Nobody may have heard of this process for a while (it was frozen, or offline): another may follow by now.
+            run = await read_run(self.client, flow_run_id)
+            if run is not None and Mark.of(run).process not in (None, self._presence.name):
+                self.let_go(flow_run_id)
+                raise TakenOverError(run)
+        await deliver_to_prefect(self.client, flow_run_id, lines)
+
     async def _to_the_end(self, flow_run: FlowRun, job_run: JobRun, job_id: str) -> BatchWorkerResult:
         logger = self.get_flow_run_logger(flow_run)
         ending = await job_run.to_the_end(job_id)
@@ -323,11 +289,6 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
             logger.warning("%s", ending.error.sentence)
         job = job_run.job
         return BatchWorkerResult(identifier=job.job_id if job else job_id, status_code=_status_code(ending, job))
-
-
-def _marks_of(run: FlowRun) -> tuple[Any, Any]:
-    labels = run.labels or {}
-    return labels.get(WORKER_LABEL), labels.get(FOLLOWER_LABEL)
 
 
 def _status_code(ending: Ending, job: BatchJob | None) -> int:

@@ -14,7 +14,7 @@ from prefect_aws_batch.configuration import BatchJobConfiguration
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
 
-    from prefect_aws_batch.job_run import Aws
+    from prefect_aws_batch.aws import Aws
 
 _PAGE = 200
 _DEPLOYMENTS_EVERY = 20

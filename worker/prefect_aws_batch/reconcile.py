@@ -12,6 +12,7 @@ from uuid import UUID
 
 from prefect_aws_batch.definitions import POOL_TAG, RUN_ID_TAG
 from prefect_aws_batch.phases import Phase
+from prefect_aws_batch.presence import Mark
 from prefect_aws_batch.states import BatchJob
 
 SETTLING_SECONDS = 60.0
@@ -33,7 +34,9 @@ class RunView:
     """Seconds since it came into its state."""
     job_id: str | None = None
     worker: str | None = None
-    """The worker that follows it, or did."""
+    """The name of the worker that follows it, or did."""
+    process: str | None = None
+    """The process of that worker: several may have its name."""
     cancel_grace: float = 0.0
     """Seconds that a started run has to end itself when it is cancelled."""
     was_cancelled: bool = False
@@ -57,13 +60,20 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
+class LetGo:
+    """Stop following this run: another process has taken it over."""
+
+    run_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
 class Lost:
     """Find out how this run's job ended, and report it."""
 
     run_id: UUID
 
 
-Action = Adopt | End | Lost
+Action = Adopt | End | LetGo | Lost
 
 
 def decide(
@@ -72,7 +82,7 @@ def decide(
     *,
     pool: str,
     followed: Collection[UUID],
-    own_name: str,
+    mine: Mark,
     online: Collection[str],
 ) -> list[Action]:
     """Say what to do about each run of a pool and each live job of its queues.
@@ -82,11 +92,11 @@ def decide(
         jobs: Live jobs with their tags; those of other pools are left alone.
         pool: The work pool's name.
         followed: Runs that this worker follows.
-        own_name: This worker's name; a worker started again under its name takes over at once.
-        online: Workers that Prefect hears from; their jobs are theirs.
+        mine: This worker's mark.
+        online: Names of the workers and processes that Prefect hears from; their runs are theirs.
     """
     by_run = jobs_by_run(jobs, pool)
-    others = set(online) - {own_name}
+    others = set(online) - {mine.worker, mine.process}
     actions: list[Action] = []
     for run in runs:
         live = by_run.get(run.run_id, [])
@@ -102,7 +112,13 @@ def decide(
                 continue
             case "cancelling" if not run.has_started or run.state_age >= run.cancel_grace:
                 actions += [End(run.run_id, job_id, "its run is cancelled") for job_id in job_ids]
-        if run.run_id in followed or run.worker in others:
+        # A worker's name counts only where no process is known.
+        follower = run.process or run.worker
+        if run.run_id in followed:
+            if run.process not in (None, mine.process):
+                actions.append(LetGo(run.run_id))
+            continue
+        if follower in others:
             continue
         if live:
             # The newest is the run's; older ones are left-overs of an earlier execution.

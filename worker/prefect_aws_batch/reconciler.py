@@ -20,22 +20,20 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import StateType, WorkerStatus
 
+from prefect_aws_batch.aws import Aws
 from prefect_aws_batch.batch_api import MOST_DESCRIBED
 from prefect_aws_batch.causes import CANCEL_REASON
 from prefect_aws_batch.configuration import BatchJobConfiguration
-from prefect_aws_batch.job_run import Aws
 from prefect_aws_batch.phases import RETRY_NAME, is_unfinished, phase_of
+from prefect_aws_batch.presence import Mark, forget, gone
 from prefect_aws_batch.queues import Queues
-from prefect_aws_batch.reconcile import Action, Adopt, End, Lost, RunView, decide, jobs_by_run
+from prefect_aws_batch.reconcile import Action, Adopt, End, LetGo, Lost, RunView, decide, jobs_by_run
 from prefect_aws_batch.reporting import read_run
 from prefect_aws_batch.states import BatchJob
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
-
-WORKER_LABEL = "prefect.worker.name"
-"""Under which Prefect notes a run's worker."""
 
 _PAGE = 200
 _REST = 5
@@ -49,7 +47,9 @@ _ILL_AFTER = 5
 class Host(Protocol):
     """What the sweep needs of its worker."""
 
-    name: str
+    @property
+    def mark(self) -> Mark:
+        """What the labels of the runs say that the worker follows."""
 
     @property
     def client(self) -> PrefectClient:
@@ -70,6 +70,9 @@ class Host(Protocol):
 
     def adopt(self, flow_run: FlowRun, job_id: str | None) -> None:
         """Follow a live job (or, without one, look for how it ended) from now on."""
+
+    def let_go(self, flow_run_id: UUID) -> None:
+        """Stop following a run."""
 
 
 class Sweeper:
@@ -177,6 +180,7 @@ class Sweeper:
 
     async def _online(self) -> set[str]:
         workers = await self._host.client.read_workers_for_work_pool(self._pool)
+        await forget(self._host.client, self._pool, gone(workers))
         return {worker.name for worker in workers if worker.status == WorkerStatus.ONLINE}
 
     async def _act(self, runs: list[FlowRun], jobs: list[BatchJob]) -> None:
@@ -194,7 +198,7 @@ class Sweeper:
             jobs,
             pool=self._pool,
             followed=self._host.followed,
-            own_name=self._host.name,
+            mine=self._host.mark,
             online=await self._online() if views else (),
         )
         slots = asyncio.Semaphore(_ACTIONS_AT_ONCE)
@@ -212,6 +216,12 @@ class Sweeper:
         match action:
             case Adopt(run_id, job_id):
                 self._host.adopt(known[run_id], job_id)
+            case LetGo(run_id):
+                # It may have been marked by this process since the sweep read it.
+                now = await read_run(self._host.client, run_id)
+                if now is not None and Mark.of(now).process != self._host.mark.process:
+                    self._logger.info("Run %s is followed by another process by now.", run_id)
+                    self._host.let_go(run_id)
             case Lost(run_id):
                 self._host.adopt(known[run_id], None)
             case End(run_id, job_id, why):
@@ -236,14 +246,15 @@ class Sweeper:
         if state is not None and state.type == StateType.CANCELLING:
             configuration = await self._configure(run) or await self._host.pool_configuration()
             grace = configuration.cancel_grace_seconds
-        labels = run.labels or {}
+        mark = Mark.of(run)
         return RunView(
             run_id=run.id,
             phase=phase_of(run),
             has_started=run.start_time is not None,
             state_age=(datetime.now(UTC) - state.timestamp).total_seconds() if state else 0.0,
             job_id=run.infrastructure_pid,
-            worker=str(labels[WORKER_LABEL]) if WORKER_LABEL in labels else None,
+            worker=mark.worker,
+            process=mark.process,
             cancel_grace=grace,
             was_cancelled=state is not None and state.type == StateType.CANCELLED,
         )

@@ -14,11 +14,11 @@ from prefect.flows import InfrastructureBoundFlow
 
 from examples import RUN_ID
 from fake_batch import FakeBatch
-from prefect_aws_batch import BatchJobConfiguration, BatchWorker, aws_batch, batch_worker
+from prefect_aws_batch import BatchJobConfiguration, BatchWorker, aws_batch, presence
 from prefect_aws_batch.batch_api import BatchApi
 from prefect_aws_batch.causes import CANCEL_REASON
 from prefect_aws_batch.main import clean_up
-from prefect_aws_batch.reconciler import WORKER_LABEL
+from prefect_aws_batch.presence import WORKER_LABEL, Mark, take_over
 from prefect_aws_batch.registrar import Registrar
 
 pytestmark = pytest.mark.anyio
@@ -99,19 +99,11 @@ class LabelsOnly:
 
 
 @pytest.mark.parametrize("latency", [0.0, 0.1])
-async def test_of_several_workers_with_one_name_one_adopts(
-    worker: BatchWorker, monkeypatch: pytest.MonkeyPatch, latency: float
-) -> None:
-    async def labelled(worker: BatchWorker, run_id: UUID) -> None:
-        del worker, run_id
-
-    monkeypatch.setattr(batch_worker, "_TAKE_OVER_WITHIN", 0.2)
-    monkeypatch.setattr(batch_worker, "_MARK_SETTLES", 0.2)
-    monkeypatch.setattr(BatchWorker, "_give_worker_labels_to_flow_run", labelled)
+async def test_of_several_workers_with_one_name_one_adopts(monkeypatch: pytest.MonkeyPatch, latency: float) -> None:
+    monkeypatch.setattr(presence, "_TAKE_OVER_WITHIN", 0.2)
+    monkeypatch.setattr(presence, "_MARK_SETTLES", 0.2)
     server: Any = LabelsOnly(latency)
     seen = server.run.model_copy(deep=True)
-    workers = [worker, BatchWorker("gpu", name="w1"), BatchWorker("gpu", name="w1")]
-    for one in workers:
-        one._client = server
-    took = await asyncio.gather(*(one._takes_over(seen) for one in workers))
+    marks = [Mark("w1", f"w1 ({number})") for number in range(3)]
+    took = await asyncio.gather(*(take_over(server, seen, mark) for mark in marks))
     assert sorted(took) == [False, False, True]

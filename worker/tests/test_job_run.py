@@ -11,6 +11,7 @@ from prefect.states import Cancelling, Pending, Running
 
 from examples import RUN_ID
 from fake_batch import FakeBatch, refused
+from prefect_aws_batch.aws import Aws
 from prefect_aws_batch.batch_api import BatchApi
 from prefect_aws_batch.causes import CHILD_NODE_REASON, PLACEMENT_REASON
 from prefect_aws_batch.configuration import BatchJobConfiguration
@@ -22,7 +23,7 @@ from prefect_aws_batch.errors import (
     MachineLostError,
     OutOfMemoryError,
 )
-from prefect_aws_batch.job_run import Aws, JobRun
+from prefect_aws_batch.job_run import JobRun
 from prefect_aws_batch.logs import JobLogs
 from prefect_aws_batch.reporting import end_state
 from prefect_aws_batch.states import BatchJob

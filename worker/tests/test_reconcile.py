@@ -7,8 +7,11 @@ import pytest
 
 from examples import POOL, RUN_ID
 from prefect_aws_batch.definitions import POOL_TAG, RUN_ID_TAG
-from prefect_aws_batch.reconcile import Action, Adopt, End, Lost, RunView, decide
+from prefect_aws_batch.presence import Mark
+from prefect_aws_batch.reconcile import Action, Adopt, End, LetGo, Lost, RunView, decide
 from prefect_aws_batch.states import BatchJob
+
+ME = Mark("me", "me (1)")
 
 
 def job(job_id: str = "j-1", status: str = "RUNNING", run: UUID = RUN_ID, pool: str = POOL, at: float = 0) -> BatchJob:
@@ -22,7 +25,7 @@ def view(state: Any, age: float = 1_000, *, started: bool = True, **fields: Any)
 
 def decided(run: RunView, *jobs: BatchJob, followed: bool = False, online: tuple[str, ...] = ()) -> list[Action]:
     following = {RUN_ID} if followed else set()
-    return decide([run], jobs, pool=POOL, followed=following, own_name="me", online=online)
+    return decide([run], jobs, pool=POOL, followed=following, mine=ME, online=online)
 
 
 @pytest.mark.parametrize(
@@ -95,6 +98,27 @@ def test_a_worker_started_again_under_its_name_takes_over_at_once() -> None:
     assert decided(view("running"), job(), online=("me",)) == [Adopt(RUN_ID, "j-1")]
 
 
+@pytest.mark.parametrize(
+    ("run", "actions"),
+    [
+        pytest.param(view("running", process="me (2)"), [], id="a living twin's: leave"),
+        pytest.param(view("running", process="me (3)"), [Adopt(RUN_ID, "j-1")], id="a dead twin's: adopt"),
+        pytest.param(view("running", process="me (1)"), [Adopt(RUN_ID, "j-1")], id="mine, let go too early: adopt"),
+        pytest.param(
+            view("running", worker="gone", process="gone (1)"), [Adopt(RUN_ID, "j-1")], id="name and process gone"
+        ),
+    ],
+)
+def test_two_workers_of_one_name_are_two(run: RunView, actions: list[Action]) -> None:
+    assert decided(run, job(), online=("me", "me (1)", "me (2)")) == actions
+
+
+def test_a_run_that_another_process_took_over_is_let_go() -> None:
+    taken = view("running", process="me (2)")
+    assert decided(taken, job(), followed=True, online=("me", "me (1)", "me (2)")) == [LetGo(RUN_ID)]
+    assert decided(view("running", process="me (1)"), job(), followed=True, online=("me",)) == []
+
+
 def test_jobs_with_strange_tags_are_left_alone() -> None:
     strange = BatchJob("j", "n", "RUNNING", tags={POOL_TAG: POOL, RUN_ID_TAG: "no uuid"})
-    assert decide([], [strange, job(run=uuid4())], pool=POOL, followed=(), own_name="me", online=()) == []
+    assert decide([], [strange, job(run=uuid4())], pool=POOL, followed=(), mine=ME, online=()) == []

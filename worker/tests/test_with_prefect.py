@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -10,6 +11,7 @@ import pytest
 from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import CrashedRun
 from prefect.states import AwaitingRetry, Crashed, Paused, Pending, Running, State
@@ -17,11 +19,13 @@ from prefect.testing.utilities import prefect_test_harness
 
 from examples import POOL
 from fake_batch import FakeBatch
-from prefect_aws_batch import BatchWorker, reconcile
+from prefect_aws_batch import BatchWorker, presence, reconcile
 from prefect_aws_batch.batch_api import BatchApi
 from prefect_aws_batch.definitions import POOL_TAG, RUN_ID_TAG
 from prefect_aws_batch.diagnosis import ending_of
 from prefect_aws_batch.errors import MachineLostError
+from prefect_aws_batch.logs import LOGGER
+from prefect_aws_batch.presence import Mark
 from prefect_aws_batch.reconciler import Sweeper
 from prefect_aws_batch.reporting import report
 
@@ -172,6 +176,109 @@ async def test_what_batch_refuses_is_failed_with_its_kind(
     assert state.is_failed()
     assert str(state.data).startswith("configuration: Neither an image")
     assert not batch.jobs
+
+
+class Twins:
+    """Two workers of one name, of which the first follows a run's job."""
+
+    def __init__(self, batch: FakeBatch, client: PrefectClient, first: BatchWorker, second: BatchWorker) -> None:
+        self.batch, self.client, self.first, self.second = batch, client, first, second
+
+    async def lines_of(self, run: FlowRun) -> list[str]:
+        logs = await self.client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id])))
+        return [log.message for log in logs if log.name == LOGGER]
+
+    async def until(self, check: Callable[[], Awaitable[bool]]) -> None:
+        async with asyncio.timeout(20):
+            while not await check():
+                await asyncio.sleep(0.1)
+
+
+@pytest.fixture
+async def twins(
+    worker: BatchWorker, batch: FakeBatch, client: PrefectClient, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Twins]:
+    monkeypatch.setattr(presence, "_TAKE_OVER_WITHIN", 0.1)
+    monkeypatch.setattr(presence, "_MARK_SETTLES", 0.1)
+    async with BatchWorker(POOL, name=worker.name) as second:
+        await second.sync_with_backend()
+        yield Twins(batch, client, worker, second)
+
+
+async def followed_by_the_first(twins: Twins) -> tuple[FlowRun, str]:
+    run = await run_in(twins.client, await deployment_of(twins.client, poll_interval=0.2), Pending())
+    assert twins.first._runs_task_group is not None
+    await twins.first._runs_task_group.start(twins.first._submit_run_and_capture_errors, run)
+    (job,) = twins.batch.jobs
+    await twins.client.set_flow_run_state(run.id, Running(), force=True)
+    twins.batch.move(job, "RUNNING", container={"logStreamName": "s"}, tags={RUN_ID_TAG: str(run.id), POOL_TAG: POOL})
+    twins.batch.log("s", "one")
+    return run, job
+
+
+async def test_of_two_living_workers_of_one_name_one_follows_and_each_line_arrives_once(twins: Twins) -> None:
+    run, job = await followed_by_the_first(twins)
+
+    async def has_come() -> bool:
+        return "one" in await twins.lines_of(run)
+
+    await twins.until(has_come)
+    await sweep(twins.second, times=2)
+    await sweep(twins.first)
+    await asyncio.sleep(1)
+    assert not twins.second._following.runs
+    assert run.id in twins.first._following.runs
+    twins.batch.log("s", "two", at=2_000)
+    twins.batch.move(job, "FAILED", statusReason="Host EC2 (instance i-1) terminated.", attempts=[{}] * 3)
+
+    async def has_ended() -> bool:
+        state = (await twins.client.read_flow_run(run.id)).state
+        return state is not None and state.is_crashed()
+
+    await twins.until(has_ended)
+    assert sorted(await twins.lines_of(run)) == ["one", "two"]
+    assert len(twins.batch.jobs) == 1
+
+
+async def test_a_twin_that_was_silent_for_long_lets_go_of_what_the_other_took_over(twins: Twins) -> None:
+    run, job = await followed_by_the_first(twins)
+    silent = twins.first._presence
+    assert twins.first._present is not None
+    twins.first._present.cancel()  # as if it were frozen; its record is deleted, as the sweeps do once it is offline
+    await asyncio.sleep(0.5)
+    silent._seen_at -= 1_000
+    await sweep(twins.second)
+
+    async def is_adopted() -> bool:
+        return twins.second.mark == Mark.of(await twins.client.read_flow_run(run.id))
+
+    await twins.until(is_adopted)
+    twins.batch.log("s", "two", at=2_000)
+
+    async def has_let_go() -> bool:
+        return run.id not in twins.first._following.runs
+
+    await twins.until(has_let_go)
+    assert run.id in twins.second._following.runs
+
+    async def has_come() -> bool:
+        return "two" in await twins.lines_of(run)
+
+    await twins.until(has_come)
+    await sweep(twins.first)
+    await asyncio.sleep(0.5)
+    assert sorted(await twins.lines_of(run)) == ["one", "two"]
+    twins.batch.move(job, "FAILED", attempts=[{}] * 3)
+
+
+async def test_processes_that_are_gone_leave_no_record(worker: BatchWorker, client: PrefectClient) -> None:
+    async with BatchWorker(POOL, name="w1") as short:
+        await worker._presence._show(client)
+        await short._presence._show(client)
+        names = {found.name for found in await client.read_workers_for_work_pool(POOL)}
+        assert {worker.mark.process, short.mark.process} <= names
+    names = {found.name for found in await client.read_workers_for_work_pool(POOL)}
+    assert short.mark.process not in names
 
 
 async def test_a_program_that_only_submits_sweeps_nothing(worker: BatchWorker, batch: FakeBatch) -> None:

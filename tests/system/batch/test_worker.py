@@ -91,12 +91,14 @@ def test_prefect_finds_the_pool_type_and_gives_it_a_form(client: SyncPrefectClie
 
 @pytest.mark.server
 @pytest.mark.docker
-def test_a_run_completes_in_a_container_and_its_log_arrives_once(
+def test_a_run_of_two_workers_of_one_name_has_one_job_and_its_log_arrives_once(
     client: SyncPrefectClient, run: Callable[..., UUID], start_worker: Callable[[str], Any], tmp_path: Path
 ) -> None:
-    start_worker("first")
+    for _ in range(2):
+        start_worker("first")
     # What the shell prints comes from CloudWatch alone; what the flow prints, its engine sends itself.
-    run_id = run("quick", command=f"sh -c 'echo before; {sys.executable} -m prefect flow-run execute; echo after'")
+    execute = f"{sys.executable} -m prefect flow-run execute"
+    run_id = run("quick", command=f"sh -c 'echo before; sleep 8; {execute}; echo after'")  # some sweeps of both
     wait_for_state(client, run_id, StateType.COMPLETED)
     assert (tmp_path / "efs" / "done").read_text() == "1"
     (job,) = jobs_of(run_id)
