@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     transfer_threads: Annotated[int, Field(ge=1, le=64)] = 8
     """Parallel transfers."""
     transfer_attempts: Annotated[int, Field(ge=1, le=20)] = 5
-    """Tries of one transfer."""
+    """Tries of one call of S3, the first included."""
     studio_folder: Path = Path("outputs/.studio")
     """Where `isaaclab-flows up` keeps the local studio's database, logs and process numbers."""
     files_url: str | None = None

@@ -7,13 +7,10 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from isaaclab_flows.schemas.errors import InputMissingError, StorageError
 from isaaclab_flows.schemas.settings import settings
-
-if TYPE_CHECKING:
-    pass
 
 CONTENT_TYPES = {
     ".csv": "text/csv",

@@ -8,14 +8,11 @@ import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from isaaclab_flows.schemas.errors import StorageError
 from isaaclab_flows.schemas.files import renamed_into
-
-if TYPE_CHECKING:
-    pass
 from isaaclab_flows.tasks.storage.base import StoredFile, join_uri, missing
+from isaaclab_flows.tasks.storage.faults import bears_faults
 from isaaclab_flows.tasks.storage.regular import open_below
 
 
@@ -68,6 +65,7 @@ class FolderStorage:
                     continue
                 yield StoredFile(found.relative_to(self.root.resolve()).as_posix(), info.st_size, info.st_mtime)
 
+    @bears_faults
     def read(self, path: str, version: str | None = None) -> bytes:
         """Return a file's content."""
         try:
@@ -75,12 +73,14 @@ class FolderStorage:
         except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
             raise missing(join_uri(self.uri, path)) from error
 
+    @bears_faults
     def write(self, path: str, content: bytes) -> None:
         """Write by rename."""
         target = self._at(path)
         with renamed_into(target) as partial:
             partial.write_bytes(content)
 
+    @bears_faults
     def download(self, path: str, target: Path, version: str | None = None) -> None:
         """Copy by rename."""
         try:
@@ -89,6 +89,7 @@ class FolderStorage:
         except (FileNotFoundError, IsADirectoryError) as error:
             raise missing(join_uri(self.uri, path)) from error
 
+    @bears_faults
     def upload(self, source: Path, path: str) -> None:
         """Copy by rename and compare sizes."""
         target = self._at(path)

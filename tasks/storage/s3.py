@@ -1,14 +1,16 @@
 """S3 behind the interface of tasks/storage/base.py, on boto3's transfer manager.
 
-Every upload is checked afterwards (size, and the SHA-256 that travels with it); transient faults are tried again with
-jitter.
+Every upload is checked afterwards (size, and the SHA-256 that travels with it). Transient faults are tried again by
+botocore alone (its standard mode), and by the transfer manager where a download broke off in the middle.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -18,29 +20,14 @@ from isaaclab_flows.schemas.errors import InputMissingError, StorageError
 from isaaclab_flows.schemas.files import renamed_into
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.tasks.storage.base import StoredFile, content_type, join_uri, missing, sha256_of
+from isaaclab_flows.tasks.storage.faults import bears_faults
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PAGE_SIZE = 1000
-_TRANSIENT_CODES = frozenset(
-    {
-        "500",
-        "502",
-        "503",
-        "504",
-        "InternalError",
-        "OperationAborted",
-        "RequestTimeout",
-        "RequestTimeTooSkewed",
-        "ServiceUnavailable",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
 _MISSING_CODES = frozenset({"404", "NoSuchKey", "NotFound"})
+_AGAIN = "Run the job again: it goes on from what was saved."
 
 
 @dataclass(frozen=True)
@@ -69,48 +56,47 @@ class S3Storage:
                 Bucket=self.bucket, Prefix=f"{prefix}/" if prefix else "", PaginationConfig={"PageSize": PAGE_SIZE}
             )
         )
-        for page in _attempt(lambda: list(pages), self.uri):
-            for item in page.get("Contents", []):
-                if not item["Key"].endswith("/"):
-                    yield StoredFile(item["Key"][cut:], item["Size"], item["LastModified"].timestamp())
+        with _our_errors(self.uri):
+            for page in pages:
+                for item in page.get("Contents", []):
+                    if not item["Key"].endswith("/"):
+                        yield StoredFile(item["Key"][cut:], item["Size"], item["LastModified"].timestamp())
 
     def read(self, path: str, version: str | None = None) -> bytes:
         """Return an object's content, of one version where one is given."""
-        return _attempt(
-            lambda: _read_object(self.bucket, self._key(path), version),
-            join_uri(self.uri, path),
-        )
+        content = io.BytesIO()
+        with _our_errors(join_uri(self.uri, path)):
+            s3_client().download_fileobj(
+                self.bucket, self._key(path), content, ExtraArgs=_version(version), Config=_transfer_config(threads=1)
+            )
+        return content.getvalue()
 
     def write(self, path: str, content: bytes) -> None:
         """Put an object; S3 checks its SHA-256 on arrival."""
-        _attempt(
-            lambda: s3_client().put_object(
+        with _our_errors(join_uri(self.uri, path)):
+            s3_client().put_object(
                 Bucket=self.bucket,
                 Key=self._key(path),
                 Body=content,
                 ContentType=content_type(path),
                 ChecksumAlgorithm="SHA256",
                 Metadata={"sha256": hashlib.sha256(content).hexdigest()},
-            ),
-            join_uri(self.uri, path),
-        )
-
-    def download(self, path: str, target: Path, version: str | None = None) -> None:
-        """Fetch an object in parallel parts, by rename."""
-        arguments = _version(version)
-        with renamed_into(target) as partial:
-            _attempt(
-                lambda: s3_client().download_file(
-                    self.bucket, self._key(path), str(partial), ExtraArgs=arguments, Config=_transfer_config()
-                ),
-                join_uri(self.uri, path),
             )
 
+    @bears_faults
+    def download(self, path: str, target: Path, version: str | None = None) -> None:
+        """Fetch an object in parallel parts, by rename."""
+        with renamed_into(target) as partial, _our_errors(join_uri(self.uri, path)):
+            s3_client().download_file(
+                self.bucket, self._key(path), str(partial), ExtraArgs=_version(version), Config=_transfer_config()
+            )
+
+    @bears_faults
     def upload(self, source: Path, path: str) -> None:
         """Send a file in parallel parts, then compare size and SHA-256 with what S3 has."""
         digest, size = sha256_of(source), source.stat().st_size
-
-        def send() -> None:
+        uri = join_uri(self.uri, path)
+        with _our_errors(uri):
             s3_client().upload_file(
                 str(source),
                 self.bucket,
@@ -123,26 +109,24 @@ class S3Storage:
                 Config=_transfer_config(),
             )
             head = s3_client().head_object(Bucket=self.bucket, Key=self._key(path))
-            if head["ContentLength"] != size or head["Metadata"].get("sha256") != digest:
-                raise _IncompleteUploadError(f"{head['ContentLength']} of {size} bytes arrived")
-
-        _attempt(send, join_uri(self.uri, path))
+        if head["ContentLength"] != size or head["Metadata"].get("sha256") != digest:
+            raise StorageError(
+                f"{head['ContentLength']} of {size} bytes arrived, or others than were sent", where=uri, remedy=_AGAIN
+            )
 
     def stat(self, path: str, version: str | None = None) -> StoredFile | None:
         """Return an object's size and time."""
-        key = self._key(path)
         try:
-            head = _attempt(
-                lambda: s3_client().head_object(Bucket=self.bucket, Key=key, **_version(version)),
-                join_uri(self.uri, path),
-            )
+            with _our_errors(join_uri(self.uri, path)):
+                head = s3_client().head_object(Bucket=self.bucket, Key=self._key(path), **_version(version))
         except InputMissingError:
             return None
         return StoredFile(path, head["ContentLength"], head["LastModified"].timestamp(), head["ETag"])
 
     def delete(self, path: str) -> None:
         """Remove an object."""
-        _attempt(lambda: s3_client().delete_object(Bucket=self.bucket, Key=self._key(path)), join_uri(self.uri, path))
+        with _our_errors(join_uri(self.uri, path)):
+            s3_client().delete_object(Bucket=self.bucket, Key=self._key(path))
 
 
 def error_code(error: BaseException) -> str:
@@ -154,49 +138,31 @@ def error_code(error: BaseException) -> str:
     return type(error).__name__
 
 
-def _read_object(bucket: str, key: str, version: str | None) -> bytes:
-    return s3_client().get_object(Bucket=bucket, Key=key, **_version(version))["Body"].read()
-
-
 def _version(version: str | None) -> Any:
     return {"VersionId": version} if version else {}
 
 
-class _IncompleteUploadError(Exception):
-    """What S3 has is not what was sent."""
+@contextmanager
+def _our_errors(uri: str) -> Iterator[None]:
+    """Translate what remains of an S3 call's faults after all tries."""
+    from boto3.exceptions import Boto3Error
+    from botocore.exceptions import BotoCoreError, ClientError
+    from s3transfer.exceptions import RetriesExceededError
 
-
-def _attempt[T](call: Callable[[], T], uri: str) -> T:
-    """Make an S3 call, again after transient faults, and translate what remains into our errors."""
-    import botocore.exceptions as faults
-    from boto3.exceptions import S3UploadFailedError
-    from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
-
-    def transient(error: BaseException) -> bool:
-        cause = error.__context__ if isinstance(error, S3UploadFailedError) else error
-        if isinstance(cause, faults.ClientError):
-            status = cause.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-            return error_code(cause) in _TRANSIENT_CODES or status >= 500
-        return isinstance(cause, faults.HTTPClientError | faults.ConnectionError | _IncompleteUploadError | OSError)
-
-    retrying = Retrying(
-        stop=stop_after_attempt(settings().transfer_attempts),
-        wait=wait_random_exponential(multiplier=0.2, max=10),
-        retry=retry_if_exception(transient),
-        reraise=True,
-    )
     try:
-        return retrying(call)
-    except (faults.BotoCoreError, faults.ClientError, S3UploadFailedError, _IncompleteUploadError) as error:
-        cause = error.__context__ if isinstance(error, S3UploadFailedError) else error
-        code = error_code(cause) if cause is not None else ""
+        yield
+    except (BotoCoreError, ClientError, Boto3Error, RetriesExceededError) as error:
+        # The transfer manager's own errors stand for what came before them.
+        before = error.__context__ if isinstance(error, Boto3Error) else None
+        cause = getattr(before or error, "last_exception", None) or before or error
+        code = error_code(cause)
         if code in _MISSING_CODES:
             raise missing(uri) from error
         remedy = {
             "AccessDenied": "Give this role access to the bucket, prefix and KMS key.",
             "403": "Give this role access to the bucket, prefix and KMS key.",
             "NoSuchBucket": "Check the bucket's name and region.",
-        }.get(code, "Run the job again: it goes on from what was saved.")
+        }.get(code, _AGAIN)
         raise StorageError(f"S3 refused or lost a transfer: {cause}", where=uri, remedy=remedy) from error
 
 
@@ -209,7 +175,7 @@ def _client_for(process: int, endpoint: str | None) -> Any:
     return boto3.client(
         "s3",
         config=Config(
-            retries={"mode": "standard", "max_attempts": 3},
+            retries={"mode": "standard", "total_max_attempts": settings().transfer_attempts},
             max_pool_connections=4 * settings().transfer_threads,
             connect_timeout=10,
             read_timeout=60,
@@ -223,8 +189,11 @@ def s3_client() -> S3Client:
     return client
 
 
-@lru_cache(maxsize=1)
-def _transfer_config() -> Any:
+@lru_cache(maxsize=2)
+def _transfer_config(threads: int | None = None) -> Any:
     from boto3.s3.transfer import TransferConfig
 
-    return TransferConfig(max_concurrency=settings().transfer_threads)
+    threads = threads or settings().transfer_threads
+    return TransferConfig(
+        max_concurrency=threads, use_threads=threads > 1, num_download_attempts=settings().transfer_attempts
+    )

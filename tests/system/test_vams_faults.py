@@ -271,11 +271,11 @@ def _lines(path: Path) -> list[str]:
 
 
 def _break_the_bridge(monkeypatch: pytest.MonkeyPatch, waiting: dict[str, str]) -> None:
-    """Inject faults into the Lambda's own writes, which happen in this process."""
+    """Let the Lambda's own writes, which happen in this process, fail with all of their client's tries."""
     call = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
 
     def faulty(self: Any, operation: str, parameters: dict[str, Any]) -> Any:
-        name = write_name(operation, parameters)
+        name = write_name(operation, str(parameters.get("Key", "")))
         fault = waiting.pop(name, None) if name else None
         if fault == "fails":
             raise ConnectTimeoutError(endpoint_url="injected")

@@ -11,14 +11,13 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 from uuid import UUID
 
-import botocore.client
+import pytest
 from botocore.exceptions import ConnectTimeoutError, ReadTimeoutError
 
 import isaaclab_flows.flows.close
@@ -36,6 +35,7 @@ from isaaclab_flows.tasks.results.publisher import Mirror
 from isaaclab_flows.tasks.results.tree import inventory
 from isaaclab_flows.tasks.storage import storage_at
 from isaaclab_flows.tasks.vams import callback as vams
+from tests.aws_faults import Try, around_each_try, without_pauses
 
 PICTURE = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de0000000c4944415408d763f8cfc000000301"
@@ -56,7 +56,7 @@ class Plan:
 
     Attributes:
         kill: ``before`` or ``after`` and a durable write's name, e.g. ``("before", "answer-001.json")``.
-        faults: Names of writes whose first call fails: name to ``fails`` or ``succeeds but times out``.
+        faults: Names of writes whose first try fails: name to ``fails`` or ``succeeds but times out``.
     """
 
     kill: tuple[str, str] | None = None
@@ -155,33 +155,32 @@ def _process(plan: Plan, environment: dict[str, str], log: str) -> Iterator[None
 
 
 def _inject(plan: Plan) -> None:
-    call = botocore.client.BaseClient._make_api_call  # type: ignore[attr-defined]
-    waiting = dict(plan.faults)
+    patch, waiting = pytest.MonkeyPatch(), dict(plan.faults)
+    without_pauses(patch)
 
-    def faulty(self: Any, operation: str, parameters: dict[str, Any]) -> Any:
-        name = write_name(operation, parameters)
+    def decide(operation: str, path: str, send: Callable[[], Try]) -> Try:
+        name = write_name(operation, path)
         if plan.kill == ("before", name):
             os.kill(os.getpid(), signal.SIGKILL)
         fault = waiting.pop(name, None) if name else None
         if fault == "fails":
-            raise ConnectTimeoutError(endpoint_url="injected")
-        answer = call(self, operation, parameters)
+            return None, ConnectTimeoutError(endpoint_url="injected")
+        answer = send()
         if fault == "succeeds but times out":
-            raise ReadTimeoutError(endpoint_url="injected")
+            return None, ReadTimeoutError(endpoint_url="injected")
         if plan.kill == ("after", name):
             os.kill(os.getpid(), signal.SIGKILL)
         return answer
 
-    botocore.client.BaseClient._make_api_call = faulty  # type: ignore[attr-defined]
+    around_each_try(patch, decide)
 
 
-def write_name(operation: str, parameters: dict[str, Any]) -> str | None:
+def write_name(operation: str, key: str) -> str | None:
     """Name a durable write or an answer, so that a plan can point at it; None for what only reads."""
     if operation.startswith("SendTask") and operation != "SendTaskHeartbeat":
         return operation
     if operation != "PutObject":
         return None
-    key: str = parameters["Key"]
     name = key.rpartition("/")[2]
     if name.startswith("answer-"):
         return "sent" if ".sent-" in name else name

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import shutil
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
 import botocore.exceptions
 import pytest
+from botocore.response import StreamingBody
 from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
@@ -20,8 +24,17 @@ from isaaclab_flows.tasks.storage import s3, storage_at
 from isaaclab_flows.tasks.storage.base import Storage, content_type, copy_all, join_uri, split_uri
 from isaaclab_flows.tasks.storage.folder import FolderStorage
 from isaaclab_flows.tasks.storage.s3 import S3Storage
+from tests.aws_faults import Try, around_each_try, refused, without_pauses
 
 BUCKET = "asset-bucket"
+DENIED = refused("AccessDenied", 403)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_client() -> Iterator[None]:
+    s3._client_for.cache_clear()
+    yield
+    s3._client_for.cache_clear()
 
 
 @pytest.fixture
@@ -30,12 +43,10 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    monkeypatch.setattr(time, "sleep", lambda _: None)
-    s3._client_for.cache_clear()
+    without_pauses(monkeypatch)
     with mock_aws():
-        boto3.client("s3").create_bucket(Bucket=BUCKET)
+        s3.s3_client().create_bucket(Bucket=BUCKET)
         yield f"s3://{BUCKET}/some/prefix"
-    s3._client_for.cache_clear()
 
 
 @pytest.fixture(params=["folder", "s3"])
@@ -74,7 +85,7 @@ def test_what_is_missing_is_an_error_that_names_it(place: Storage, tmp_path: Pat
 
 
 def test_a_listing_has_all_pages(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = boto3.client("s3")
+    client = s3.s3_client()
     for number in range(25):
         client.put_object(Bucket=BUCKET, Key=f"some/prefix/model_{number}.pt", Body=b"x")
     monkeypatch.setattr(s3, "PAGE_SIZE", 10)
@@ -82,7 +93,7 @@ def test_a_listing_has_all_pages(bucket: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_prefix_is_no_beginning_of_a_name(bucket: str) -> None:
-    boto3.client("s3").put_object(Bucket=BUCKET, Key="some/prefix-other/x", Body=b"x")
+    s3.s3_client().put_object(Bucket=BUCKET, Key="some/prefix-other/x", Body=b"x")
     assert list(storage_at(bucket).files()) == []
 
 
@@ -90,7 +101,7 @@ def test_uploads_carry_a_content_type_that_vams_takes(bucket: str, tmp_path: Pat
     (tmp_path / "x").write_bytes(b"x")
     for name, expected in [("a.csv", "text/csv"), ("a.pt", "application/octet-stream"), ("a.mp4", "video/mp4")]:
         storage_at(bucket).upload(tmp_path / "x", name)
-        head = boto3.client("s3").head_object(Bucket=BUCKET, Key=f"some/prefix/{name}")
+        head = s3.s3_client().head_object(Bucket=BUCKET, Key=f"some/prefix/{name}")
         assert head["ContentType"] == expected
 
 
@@ -104,82 +115,142 @@ def test_a_path_cannot_leave_its_folder(tmp_path: Path) -> None:
         FolderStorage(tmp_path / "in").read("../secret")
 
 
-class Faulty:
-    """An S3 client that fails the first calls of one method, before or after they took effect."""
-
-    def __init__(self, real: Any, method: str, error: Exception, times: int, *, takes_effect: bool) -> None:
-        self._real, self._method, self._error, self._left, self._after = real, method, error, times, takes_effect
-
-    def __getattr__(self, name: str) -> Any:
-        real = getattr(self._real, name)
-        if name != self._method:
-            return real
-
-        def call(*args: Any, **kwargs: Any) -> Any:
-            if self._left > 0:
-                self._left -= 1
-                if self._after:
-                    real(*args, **kwargs)
-                raise self._error
-            return real(*args, **kwargs)
-
-        return call
+FAULTS: dict[str, Try] = {
+    "throttled": refused("SlowDown", 503),
+    "broken": refused("InternalError", 500),
+    "timeout": (None, botocore.exceptions.ReadTimeoutError(endpoint_url="x")),
+    "unreachable": (None, botocore.exceptions.EndpointConnectionError(endpoint_url="x")),
+}
 
 
-def client_error(code: str, status: int) -> botocore.exceptions.ClientError:
-    return botocore.exceptions.ClientError(
-        {"Error": {"Code": code, "Message": code}, "ResponseMetadata": {"HTTPStatusCode": status}}, "PutObject"
-    )
-
-
-@pytest.mark.parametrize("takes_effect", [False, True], ids=["fails", "succeeds-but-times-out"])
-@pytest.mark.parametrize(
-    "error",
-    [
-        client_error("SlowDown", 503),
-        client_error("InternalError", 500),
-        botocore.exceptions.ReadTimeoutError(endpoint_url="x"),
-        botocore.exceptions.EndpointConnectionError(endpoint_url="x"),
-    ],
-    ids=["throttled", "broken", "timeout", "unreachable"],
-)
-@pytest.mark.parametrize("method", ["upload_file", "put_object", "head_object"])
-def test_transient_faults_are_tried_again(
-    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, method: str, takes_effect: bool
+@pytest.mark.parametrize("takes_effect", [False, True], ids=["fails", "succeeds-but-is-not-heard"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_transient_faults_of_every_call_are_tried_again(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str, takes_effect: bool
 ) -> None:
-    faulty = Faulty(boto3.client("s3"), method, error, 2, takes_effect=takes_effect)
-    monkeypatch.setattr(s3, "s3_client", lambda: faulty)
+    tries: Counter[str] = Counter()
+
+    def decide(called: str, _: str, send: Callable[[], Try]) -> Try:
+        tries[called] += 1
+        if tries[called] > 2:
+            return send()
+        if takes_effect:
+            send()
+        return FAULTS[fault]
+
+    around_each_try(monkeypatch, decide)
+    large = bytes(range(256)) * (33 << 10)  # from 8 MiB on, a file goes in parts
+    (tmp_path / "a.pt").write_bytes(large)
+    storage = storage_at(bucket)
+    storage.upload(tmp_path / "a.pt", "a.pt")
+    storage.write("b.json", b"{}")
+    storage.write("c.json", b"{}")
+    storage.delete("c.json")
+    assert storage.read("b.json") == b"{}"
+    assert storage.read("a.pt") == large
+    assert {found.path for found in storage.files()} == {"a.pt", "b.json"}
+    assert {called for called, number in tries.items() if number >= 3} == {
+        "CompleteMultipartUpload",
+        "CreateMultipartUpload",
+        "DeleteObject",
+        "GetObject",
+        "HeadObject",
+        "ListObjectsV2",
+        "PutObject",
+        "UploadPart",
+    }
+
+
+@pytest.mark.parametrize(("fault", "tries"), [(FAULTS["throttled"], 5), (FAULTS["timeout"], 5), (DENIED, 1)])
+def test_there_is_one_layer_of_tries(
+    bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Try, tries: int
+) -> None:
+    s3._client_for.cache_clear()  # botocore allows a client so many tries, which others have used
+    seen: list[str] = []
+    around_each_try(monkeypatch, lambda called, path, send: seen.append(called) or fault)  # type: ignore[func-returns-value]
     (tmp_path / "a.pt").write_bytes(b"abc")
-    storage_at(bucket).upload(tmp_path / "a.pt", "a.pt")
-    storage_at(bucket).write("b.json", b"{}")
-    monkeypatch.undo()
-    assert boto3.client("s3").get_object(Bucket=BUCKET, Key="some/prefix/a.pt")["Body"].read() == b"abc"
+    storage = storage_at(bucket)
+    calls: list[Callable[[], object]] = [
+        lambda: storage.write("b.json", b"{}"),
+        lambda: storage.upload(tmp_path / "a.pt", "a.pt"),
+        lambda: storage.read("b.json"),
+        lambda: storage.download("b.json", tmp_path / "b.json"),
+        lambda: list(storage.files()),
+        lambda: storage.stat("b.json"),
+        lambda: storage.delete("b.json"),
+    ]
+    for call in calls:
+        seen.clear()
+        with pytest.raises(StorageError) as raised:
+            call()
+        assert len(seen) == tries, seen
+        assert ("Give this role access" in raised.value.remedy) == (tries == 1)
+        assert raised.value.where.startswith(bucket)
 
 
-def test_a_fault_that_stays_is_an_error_with_a_remedy(
+def test_what_breaks_off_while_it_is_read_is_read_again(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    calls = Faulty(boto3.client("s3"), "put_object", client_error("AccessDenied", 403), 99, takes_effect=False)
-    monkeypatch.setattr(s3, "s3_client", lambda: calls)
-    with pytest.raises(StorageError, match="Give this role access"):
-        storage_at(bucket).write("b.json", b"{}")
-    assert calls._left == 98, "what can't be mended by trying again is tried once"
+    storage, broken = storage_at(bucket), [2, 0]
+    storage.write("b.json", b"whole")
+
+    def decide(called: str, _: str, send: Callable[[], Try]) -> Try:
+        answer, error = send()
+        if called == "GetObject" and broken[0]:
+            broken[0] -= 1
+            answer[1]["Body"] = StreamingBody(io.BytesIO(b"wh"), 5)
+        return answer, error
+
+    around_each_try(monkeypatch, decide)
+    assert storage.read("b.json") == b"whole"
+    broken[0] = 2
+    storage.download("b.json", tmp_path / "b.json")
+    assert (tmp_path / "b.json").read_bytes() == b"whole"
+    broken[0] = 99
+    with pytest.raises(StorageError, match="2 read, but total bytes expected is 5"):
+        storage.read("b.json")
 
 
 def test_an_upload_that_arrived_altered_is_not_taken(
     bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Altering(Faulty):
-        def __getattr__(self, name: str) -> Any:
-            if name == "head_object":
-                return lambda **kw: self._real.head_object(**kw) | {"ContentLength": 1}
-            return getattr(self._real, name)
+    def decide(called: str, _: str, send: Callable[[], Try]) -> Try:
+        answer, error = send()
+        if called == "HeadObject":
+            answer[1]["ContentLength"] = 1
+        return answer, error
 
-    altering = Altering(boto3.client("s3"), "", Exception(), 0, takes_effect=False)
-    monkeypatch.setattr(s3, "s3_client", lambda: altering)
+    around_each_try(monkeypatch, decide)
     (tmp_path / "a.pt").write_bytes(b"abc")
     with pytest.raises(StorageError, match="1 of 3 bytes"):
         storage_at(bucket).upload(tmp_path / "a.pt", "a.pt")
+
+
+@pytest.mark.parametrize(
+    ("number", "borne"), [(errno.ESTALE, True), (errno.EIO, True), (errno.ENOSPC, False), (errno.EACCES, False)]
+)
+def test_what_a_network_file_system_gets_over_is_begun_again(
+    place: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, borne: bool
+) -> None:
+    opened, left = Path.open, [2]
+
+    def falters(self: Path, *args: Any, **kwargs: Any) -> Any:
+        if self.name == "a.pt" and left[0]:
+            left[0] -= 1
+            raise OSError(number, "falters", str(self))
+        return opened(self, *args, **kwargs)
+
+    (tmp_path / "a.pt").write_bytes(b"abc")
+    monkeypatch.setattr(time, "sleep", lambda _: None)
+    monkeypatch.setattr(Path, "open", falters)
+    monkeypatch.setattr(shutil, "copyfile", lambda a, b: b.write_bytes(a.open("rb").read()))
+    if borne:
+        place.upload(tmp_path / "a.pt", "b.pt")
+        assert place.read("b.pt") == b"abc"
+        return
+    with pytest.raises(OSError, match="falters"):
+        place.upload(tmp_path / "a.pt", "b.pt")
+    assert left == [1], "what does not pass by itself is tried once"
 
 
 def test_parallel_copies_name_all_that_failed() -> None:
