@@ -45,7 +45,7 @@ def check(client: checks.Client, name: str) -> bool:
     return well
 
 
-def _all(client: checks.Client, name: str) -> Iterator[checks.Finding]:
+def _all(client: checks.Client, name: str) -> Iterator[checks.CloudFinding]:
     found = list(checks.stacks(client, name))
     yield from found
     if any(finding.trouble for finding in found):
@@ -63,14 +63,14 @@ def _all(client: checks.Client, name: str) -> Iterator[checks.Finding]:
         yield from _read(what, look)
 
 
-def _read(what: str, look: Callable[[], Iterator[checks.Finding]]) -> Iterator[checks.Finding]:
+def _read(what: str, look: Callable[[], Iterator[checks.CloudFinding]]) -> Iterator[checks.CloudFinding]:
     """One thing that may not be read does not hide the others."""
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:
         yield from look()
     except (ClientError, BotoCoreError) as error:
-        yield checks.Finding(what, f"could not be read: {error}", "Use credentials that may read this.")
+        yield checks.CloudFinding(what, f"could not be read: {error}", "Use credentials that may read this.")
 
 
 def status(client: checks.Client, name: str) -> bool:

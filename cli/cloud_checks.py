@@ -19,7 +19,7 @@ QUOTAS: Final = {
 
 
 @dataclass(frozen=True)
-class Finding:
+class CloudFinding:
     """One thing that was looked at."""
 
     what: str
@@ -40,7 +40,7 @@ class Parts:
         return self.by_type.get(kind, ())
 
 
-def stacks(client: Client, name: str) -> Iterator[Finding]:
+def stacks(client: Client, name: str) -> Iterator[CloudFinding]:
     """Both stacks are there and whole."""
     from botocore.exceptions import ClientError
 
@@ -48,11 +48,13 @@ def stacks(client: Client, name: str) -> Iterator[Finding]:
         try:
             (stack,) = client("cloudformation").describe_stacks(StackName=f"{name}-{part}")["Stacks"]
         except ClientError as error:
-            yield Finding(f"stack {name}-{part}", str(error), "Deploy it: docs/deploy.md; are name and region right?")
+            yield CloudFinding(
+                f"stack {name}-{part}", str(error), "Deploy it: docs/deploy.md; are name and region right?"
+            )
             continue
         status = stack["StackStatus"]
         whole = status.endswith("_COMPLETE") and "ROLLBACK" not in status and not status.startswith("DELETE")
-        yield Finding(
+        yield CloudFinding(
             f"stack {name}-{part}",
             "" if whole else f"its status is {status}: {stack.get('StackStatusReason', 'no reason given')}",
             "" if whole else "Look at its events in CloudFormation, mend the cause, deploy again.",
@@ -78,16 +80,16 @@ def environments(client: Client, parts: Parts) -> Sequence[dict[str, Any]]:
     return list(described["computeEnvironments"])
 
 
-def compute(found: Sequence[dict[str, Any]]) -> Iterator[Finding]:
+def compute(found: Sequence[dict[str, Any]]) -> Iterator[CloudFinding]:
     """Batch can use every compute environment."""
     for environment in found:
         name = f"compute environment {environment['computeEnvironmentName']}"
         well = environment["status"] == "VALID" and environment["state"] == "ENABLED"
         said = f"it is {environment['state']} and {environment['status']}: {environment.get('statusReason', '')}"
-        yield Finding(name, "" if well else said, "" if well else "Its reason says what AWS refuses.")
+        yield CloudFinding(name, "" if well else said, "" if well else "Its reason says what AWS refuses.")
 
 
-def quotas(client: Client, found: Sequence[dict[str, Any]]) -> Iterator[Finding]:
+def quotas(client: Client, found: Sequence[dict[str, Any]]) -> Iterator[CloudFinding]:
     """The account may have at least one machine of each kind that the queues use."""
     needed: dict[tuple[str, str], int] = {}
     for environment in found:
@@ -101,14 +103,14 @@ def quotas(client: Client, found: Sequence[dict[str, Any]]) -> Iterator[Finding]
         code, title = QUOTAS[kind]
         quota = client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=code)["Quota"]
         enough = quota["Value"] >= vcpus
-        yield Finding(
+        yield CloudFinding(
             f"quota {title}",
             "" if enough else f"it is {quota['Value']:.0f} vCPUs, and the largest machine of the queues has {vcpus}",
             "" if enough else f"Ask for more in Service Quotas (EC2, {code}); until then jobs stay RUNNABLE.",
         )
 
 
-def routes(client: Client, found: Sequence[dict[str, Any]]) -> Iterator[Finding]:
+def routes(client: Client, found: Sequence[dict[str, Any]]) -> Iterator[CloudFinding]:
     """Every machine's subnet has a way out."""
     ec2 = client("ec2")
     for subnet in sorted({s for environment in found for s in environment["computeResources"]["subnets"]}):
@@ -131,14 +133,14 @@ def routes(client: Client, found: Sequence[dict[str, Any]]) -> Iterator[Finding]
         trouble = "it has no route out" if not out else ""
         if through_internet:
             trouble = "its route out is an internet gateway, and machines have no public address"
-        yield Finding(
+        yield CloudFinding(
             f"route out of {subnet}",
             trouble,
             "Route 0.0.0.0/0 to a NAT gateway: machines fetch images and call AWS's APIs." if trouble else "",
         )
 
 
-def mounts(client: Client, parts: Parts, found: Sequence[dict[str, Any]]) -> Iterator[Finding]:
+def mounts(client: Client, parts: Parts, found: Sequence[dict[str, Any]]) -> Iterator[CloudFinding]:
     """The file system has a mount target in every zone of the machines."""
     subnets = sorted({s for environment in found for s in environment["computeResources"]["subnets"]})
     if not subnets:
@@ -149,14 +151,14 @@ def mounts(client: Client, parts: Parts, found: Sequence[dict[str, Any]]) -> Ite
         targets = client("efs").describe_mount_targets(FileSystemId=file_system)["MountTargets"]
         ready = {t["AvailabilityZoneId"] for t in targets if t["LifeCycleState"] == "available"}
         missing = sorted(zones - ready)
-        yield Finding(
+        yield CloudFinding(
             f"mount targets of {file_system}",
             f"none is available in {', '.join(missing)}, where machines run" if missing else "",
             "network.existing.isolatedSubnetIds must cover the zones of privateSubnetIds." if missing else "",
         )
 
 
-def services(client: Client, name: str) -> Iterator[Finding]:
+def services(client: Client, name: str) -> Iterator[CloudFinding]:
     """The orchestrator, the Batch worker and our own server, where there is one, run."""
     ecs = client("ecs")
     for service in ("orchestrator", "batch-worker", "prefect-server"):
@@ -167,14 +169,14 @@ def services(client: Client, name: str) -> Iterator[Finding]:
         running = described[0]["runningCount"] if there else 0
         events = described[0].get("events", []) if there else []
         last = events[0]["message"] if events else "no event says why"
-        yield Finding(
+        yield CloudFinding(
             f"service {name}-{service}",
             "" if running else f"no task of it runs: {last}",
             "" if running else f"Read its log in /isaaclab-flows/{name}/services.",
         )
 
 
-def secrets(client: Client, name: str) -> Iterator[Finding]:
+def secrets(client: Client, name: str) -> Iterator[CloudFinding]:
     """The secrets that the services start with exist; their values are not read."""
     from botocore.exceptions import ClientError
 
@@ -188,7 +190,7 @@ def secrets(client: Client, name: str) -> Iterator[Finding]:
                     trouble = "it is scheduled for deletion"
             except ClientError as error:
                 trouble = str(error)
-            yield Finding(
+            yield CloudFinding(
                 f"secret for {entry['name']}",
                 trouble,
                 "Restore it, or name another in prefect.secretArn and deploy again." if trouble else "",

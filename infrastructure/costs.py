@@ -19,7 +19,7 @@ SERVER = (1.0, 2.0)
 
 
 @dataclass(frozen=True)
-class Item:
+class CostItem:
     """One thing that costs money while nothing runs."""
 
     setting: str
@@ -28,7 +28,7 @@ class Item:
     """A month."""
 
 
-def idle(found: PriceFile) -> list[Item]:
+def idle(found: PriceFile) -> list[CostItem]:
     """Return what costs money while no job runs, by setting."""
     service = found.service
 
@@ -39,22 +39,23 @@ def idle(found: PriceFile) -> list[Item]:
     volume = WARM_GIB * service("ebsGp3GbMonth")
     faster = (WARM_IOPS - 3_000) * service("ebsGp3IopsMonth") + (WARM_MBPS - 125) * service("ebsGp3MbpsMonth")
     return [
-        Item("always", "orchestrator and Batch worker on Fargate", sum(fargate(*size) for size in WORKERS)),
-        Item("always", "key, alarms, dashboard", service("kmsKeyMonth") + ALARMS * service("alarmMonth")
-             + service("dashboardMonth")),
-        Item("network: a new VPC, natGateways: 1", "one NAT gateway (data on top)", HOURS * service("natGatewayHour")),
-        Item("network: a new VPC, natGateways: 1", "its public address", HOURS * service("publicAddressHour")),
-        Item("network: interfaceEndpoints: true", f"{ENDPOINTS} interface endpoints in {ZONES} zones",
-             ENDPOINTS * ZONES * HOURS * service("interfaceEndpointHour")),
-        Item("prefect: mode: cloud", "secret is yours; Prefect's own plan is not counted", 0.0),
-        Item("prefect: mode: selfHosted", "server on Fargate", fargate(*SERVER)),
-        Item("prefect: mode: selfHosted", "internal load balancer", HOURS * service("loadBalancerHour")),
-        Item("prefect: mode: selfHosted", "Aurora at databaseMinAcu 0.5", HOURS * 0.5 * service("auroraAcuHour")),
-        Item("prefect: mode: selfHosted", "two secrets and two alarms",
-             2 * service("secretMonth") + SERVER_ALARMS * service("alarmMonth")),
-        Item("keepWarmInstance: true", f"one {machine} with its {WARM_GIB} GB", HOURS * dollars + volume),
-        Item("keepWarmInstance: true", f"its disk's {WARM_IOPS:,} operations and {WARM_MBPS} MB a second", faster),
-        Item("keepWarmInstance: true", "its detailed monitoring", DETAILED_METRICS * service("metricMonth")),
+        CostItem("always", "orchestrator and Batch worker on Fargate", sum(fargate(*size) for size in WORKERS)),
+        CostItem("always", "key, alarms, dashboard", service("kmsKeyMonth") + ALARMS * service("alarmMonth")
+                 + service("dashboardMonth")),
+        CostItem("network: a new VPC, natGateways: 1", "one NAT gateway (data on top)",
+                 HOURS * service("natGatewayHour")),
+        CostItem("network: a new VPC, natGateways: 1", "its public address", HOURS * service("publicAddressHour")),
+        CostItem("network: interfaceEndpoints: true", f"{ENDPOINTS} interface endpoints in {ZONES} zones",
+                 ENDPOINTS * ZONES * HOURS * service("interfaceEndpointHour")),
+        CostItem("prefect: mode: cloud", "secret is yours; Prefect's own plan is not counted", 0.0),
+        CostItem("prefect: mode: selfHosted", "server on Fargate", fargate(*SERVER)),
+        CostItem("prefect: mode: selfHosted", "internal load balancer", HOURS * service("loadBalancerHour")),
+        CostItem("prefect: mode: selfHosted", "Aurora at databaseMinAcu 0.5", HOURS * 0.5 * service("auroraAcuHour")),
+        CostItem("prefect: mode: selfHosted", "two secrets and two alarms",
+                 2 * service("secretMonth") + SERVER_ALARMS * service("alarmMonth")),
+        CostItem("keepWarmInstance: true", f"one {machine} with its {WARM_GIB} GB", HOURS * dollars + volume),
+        CostItem("keepWarmInstance: true", f"its disk's {WARM_IOPS:,} operations and {WARM_MBPS} MB a second", faster),
+        CostItem("keepWarmInstance: true", "its detailed monitoring", DETAILED_METRICS * service("metricMonth")),
     ]  # fmt: skip
 
 
@@ -149,7 +150,7 @@ def _price(dollars: float | None) -> str:
     return "not known" if dollars is None else f"{dollars:.4f}"
 
 
-def sums(items: list[Item]) -> dict[str, float]:
+def sums(items: list[CostItem]) -> dict[str, float]:
     """Return what whole deployments idle at."""
 
     def total(*settings: str) -> float:

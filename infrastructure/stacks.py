@@ -23,7 +23,7 @@ from infrastructure.parts.operations import Operations
 from infrastructure.parts.permissions import Permissions
 from infrastructure.parts.prefect import PrefectAccess, Workers, cloud_access
 from infrastructure.parts.prefect_server import PrefectServer
-from infrastructure.parts.storage import Storage, make_key
+from infrastructure.parts.storage import DataStores, make_key
 from isaaclab_flows.schemas.instances import requirements_for
 from isaaclab_flows.schemas.names import EXECUTE_DEPLOYMENT
 
@@ -36,7 +36,7 @@ class DataStack(Stack):
         Tags.of(self).add(names.TAG, config.name)
         self.key = make_key(self, config)
         self.network = Network(self, "Network", config=config, key=self.key)
-        self.storage = Storage(self, "Storage", config=config, network=self.network, key=self.key)
+        self.storage = DataStores(self, "Storage", config=config, network=self.network, key=self.key)
         self._export()
 
     def _export(self) -> None:

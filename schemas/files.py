@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,3 +40,9 @@ def write_whole(target: Path, content: bytes) -> None:
     """Write a file so that a reader sees all of it or none, even when the machine dies."""
     with renamed_into(target) as partial:
         partial.write_bytes(content)
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's SHA-256 as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

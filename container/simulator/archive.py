@@ -28,7 +28,7 @@ _HEADERS: Final = (
 
 
 @dataclass(frozen=True)
-class Limits:
+class ArchiveLimits:
     """How much an archive may hold."""
 
     files: int = 20_000
@@ -38,7 +38,7 @@ class Limits:
     """Characters of a member's path."""
 
 
-def unpack(archive: Path, folder: Path, *, limits: Limits = Limits()) -> list[str]:
+def unpack(archive: Path, folder: Path, *, limits: ArchiveLimits = ArchiveLimits()) -> list[str]:
     """Unpack a .whl, .zip or .tar.gz into a folder.
 
     Links, devices and paths that lead out are refused, and so is what is more than the limits. Files get plain
@@ -115,7 +115,7 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, int, IO[bytes] | None]]:
                 raise _special(archive, member.name, "link" if link else "special file")
 
 
-def _safe(archive: Path, name: str, limits: Limits) -> PurePosixPath:
+def _safe(archive: Path, name: str, limits: ArchiveLimits) -> PurePosixPath:
     path = PurePosixPath(name.replace("\\", "/"))
     bad = path.is_absolute() or ".." in path.parts or "\0" in name or any(":" in part for part in path.parts[:1])
     if bad or (not path.parts and name.strip("./")):
@@ -129,7 +129,7 @@ def _safe(archive: Path, name: str, limits: Limits) -> PurePosixPath:
     return path
 
 
-def _copy(content: IO[bytes], target: Path, *, most: int, archive: Path, limits: Limits) -> int:
+def _copy(content: IO[bytes], target: Path, *, most: int, archive: Path, limits: ArchiveLimits) -> int:
     size = 0
     with target.open("wb") as file:
         while chunk := content.read(_CHUNK):

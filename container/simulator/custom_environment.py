@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import importlib
 import importlib.util
 import os
@@ -25,6 +24,7 @@ from isaaclab_flows.container.simulator.failures import ISAAC_SIM_MODULES
 from isaaclab_flows.container.simulator.package_source import find_package
 from isaaclab_flows.schemas.config import CamelModel
 from isaaclab_flows.schemas.errors import CustomEnvironmentError
+from isaaclab_flows.schemas.files import sha256_of, write_whole
 from isaaclab_flows.schemas.simulator import SimulatorJob
 from isaaclab_flows.schemas.task_names import installed_name, near_names
 
@@ -88,9 +88,7 @@ def _install(archive: Path, folder: Path) -> _Installed:
     package.copy_to(site)
     added = _install_requirements(package.requirements, site, archive.name)
     installed = _Installed(archive_sha256=digest, modules=package.modules, distributions=added)
-    partial = folder / ".installed.json.partial"
-    partial.write_text(installed.model_dump_json(by_alias=True), encoding="utf-8")
-    partial.replace(folder / "installed.json")
+    write_whole(folder / "installed.json", installed.model_dump_json(by_alias=True).encode())
     return installed
 
 
@@ -295,8 +293,7 @@ def _task(job: SimulatorJob, registered: Sequence[str], archive: str) -> str:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise CustomEnvironmentError(
             f"The custom environment's archive cannot be read: {error.strerror or error}",

@@ -16,7 +16,7 @@ from isaaclab_flows.container.simulator.session import Session, Setup
 from isaaclab_flows.container.simulator.stop import StoppedError
 from isaaclab_flows.schemas.config import CamelModel
 from isaaclab_flows.schemas.errors import CheckpointError, ErrorRecord
-from isaaclab_flows.schemas.files import write_whole
+from isaaclab_flows.schemas.files import sha256_of, write_whole
 from isaaclab_flows.schemas.simulator import CheckpointEvaluation, EvaluationEvent, EvaluationOrder
 
 if TYPE_CHECKING:
@@ -217,8 +217,7 @@ def sha256(path: Path) -> str:
         CheckpointError: It cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(path)
     except OSError as error:
         raise CheckpointError(
             f"The checkpoint cannot be read: {error.strerror or error}", where=str(path), remedy="Name one that exists."

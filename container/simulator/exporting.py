@@ -14,7 +14,7 @@ from isaaclab_rl.entrypoints.common import scoped_torch_backend_flags
 from isaaclab_flows.schemas.files import write_whole
 
 if TYPE_CHECKING:
-    from isaaclab_flows.container.simulator.libraries.base import ExportablePolicy, Network
+    from isaaclab_flows.container.simulator.libraries.base import ExportablePolicy, PolicyNetwork
     from isaaclab_flows.container.simulator.session import Session
 
 CHECKED_OBSERVATIONS = 64
@@ -41,7 +41,7 @@ def export(session: Session, checkpoint: Path) -> tuple[str, ...]:
             f"The policy was not exported ({type(error).__name__}: {error}). The checkpoint is complete."
         )
         return ()
-    writers: dict[str, Callable[[Network, torch.Tensor, Path], Callable[[np.ndarray], np.ndarray]]] = {
+    writers: dict[str, Callable[[PolicyNetwork, torch.Tensor, Path], Callable[[np.ndarray], np.ndarray]]] = {
         "policy.pt": write_torchscript,
         "policy.onnx": write_onnx,
     }
@@ -76,7 +76,9 @@ def export(session: Session, checkpoint: Path) -> tuple[str, ...]:
     return tuple(passed)
 
 
-def write_torchscript(network: Network, observations: torch.Tensor, path: Path) -> Callable[[np.ndarray], np.ndarray]:
+def write_torchscript(
+    network: PolicyNetwork, observations: torch.Tensor, path: Path
+) -> Callable[[np.ndarray], np.ndarray]:
     """Write a network as TorchScript; return what the written file computes."""
     with torch.inference_mode(False), torch.no_grad():
         torch.jit.trace(network.module, observations).save(str(path))
@@ -90,7 +92,7 @@ def write_torchscript(network: Network, observations: torch.Tensor, path: Path) 
     return run
 
 
-def write_onnx(network: Network, observations: torch.Tensor, path: Path) -> Callable[[np.ndarray], np.ndarray]:
+def write_onnx(network: PolicyNetwork, observations: torch.Tensor, path: Path) -> Callable[[np.ndarray], np.ndarray]:
     """Write a network as ONNX (inputs ``obs``, outputs ``actions``, any batch); return what the file computes."""
     import onnx
     from onnx.reference import ReferenceEvaluator
@@ -117,7 +119,7 @@ def write_onnx(network: Network, observations: torch.Tensor, path: Path) -> Call
     return run
 
 
-def _examples(session: Session, policy: ExportablePolicy, network: Network) -> tuple[torch.Tensor, Any]:
+def _examples(session: Session, policy: ExportablePolicy, network: PolicyNetwork) -> tuple[torch.Tensor, Any]:
     """Return random observations (batch, size) and the policy's actions for them (batch, actions), on the CPU."""
     random = torch.Generator(device="cpu").manual_seed(session.job.seed)
     observations = {

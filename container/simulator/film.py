@@ -38,12 +38,12 @@ class Films:
             self._camera = Camera(self.session.env, self.config)
         return self._camera.image()
 
-    def film(self, folder: Path) -> Film:
+    def film(self, folder: Path) -> FilmRecording:
         """Begin a film in a checkpoint's folder; use it as a context."""
-        return Film(self, folder)
+        return FilmRecording(self, folder)
 
 
-class Film:
+class FilmRecording:
     """One checkpoint's video and its still; use it as a context.
 
     When it cannot be taken or encoded, people are told and the evaluation goes on: its numbers are worth having alone.
@@ -88,7 +88,7 @@ class Film:
         self._announce()
         return self.frames < self._films.frames
 
-    def __enter__(self) -> Film:
+    def __enter__(self) -> FilmRecording:
         self._writer.__enter__()
         return self
 

@@ -19,7 +19,7 @@ from infrastructure.parts.network import Network, retention
 from infrastructure.parts.permissions import Permissions
 from infrastructure.parts.prefect import PrefectAccess
 from infrastructure.parts.registration import Registration
-from infrastructure.parts.storage import Storage
+from infrastructure.parts.storage import DataStores
 from isaaclab_flows.schemas.names import PIPELINE_DEPLOYMENT
 
 _SOURCE = Path(__file__).resolve().parents[1] / "vams_bridge"
@@ -40,7 +40,7 @@ class Bridge(Construct):
         *,
         config: Config,
         network: Network,
-        storage: Storage,
+        storage: DataStores,
         permissions: Permissions,
         access: PrefectAccess,
         key: kms.IKey,

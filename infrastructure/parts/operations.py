@@ -30,7 +30,7 @@ from infrastructure.parts.bridge import Bridge
 from infrastructure.parts.compute import machines_of
 from infrastructure.parts.network import retention
 from infrastructure.parts.prefect_server import PrefectServer
-from infrastructure.parts.storage import Storage
+from infrastructure.parts.storage import DataStores
 
 HEARTBEAT_LATE = "VAMS's heartbeat failed"
 """What tasks/vams/callback.py logs when a heartbeat did not get through."""
@@ -48,7 +48,7 @@ class Operations(Construct):
         *,
         config: Config,
         key: kms.IKey,
-        storage: Storage,
+        storage: DataStores,
         bridge: Bridge,
         queues: Sequence[batch.CfnJobQueue],
         services_log: logs.LogGroup,
@@ -97,7 +97,7 @@ class Operations(Construct):
             topic.add_subscription(subscriptions.EmailSubscription(self._config.operations.alarm_email))
         return topic
 
-    def _observer(self, storage: Storage) -> lambda_.Function:
+    def _observer(self, storage: DataStores) -> lambda_.Function:
         """Make the Lambda that measures what CloudWatch does not know: queues, unanswered requests, running costs."""
         config = self._config
         group = logs.LogGroup(

@@ -14,7 +14,7 @@ from constructs import Construct
 from infrastructure import names
 from infrastructure.config import Config, PrefectSelfHosted
 from infrastructure.nag import accept
-from infrastructure.parts.storage import DataBucket, Storage
+from infrastructure.parts.storage import DataBucket, DataStores
 
 _READ_OBJECTS = ["s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging"]
 _WRITE_OBJECTS = ["s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts"]
@@ -40,7 +40,7 @@ class Permissions(Construct):
         construct_id: str,
         *,
         config: Config,
-        storage: Storage,
+        storage: DataStores,
         key_arn: str,
         secret_arn: str,
         secret_key_arn: str | None,

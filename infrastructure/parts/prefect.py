@@ -23,7 +23,7 @@ from infrastructure.config import Config, PrefectCloud
 from infrastructure.nag import accept
 from infrastructure.parts.network import Network, retention
 from infrastructure.parts.permissions import Permissions
-from infrastructure.parts.storage import Storage
+from infrastructure.parts.storage import DataStores
 from isaaclab_flows.schemas.names import GPU_POOL, ORCHESTRATOR_POOL
 
 _FOLDER = Path(__file__).resolve().parents[1]
@@ -70,7 +70,7 @@ class Workers(Construct):
         *,
         config: Config,
         network: Network,
-        storage: Storage,
+        storage: DataStores,
         permissions: Permissions,
         access: PrefectAccess,
         cluster: ecs.Cluster,

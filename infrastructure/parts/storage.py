@@ -70,7 +70,7 @@ def make_key(scope: Construct, config: Config) -> kms.Key:
     return key
 
 
-class Storage(Construct):
+class DataStores(Construct):
     """EFS and buckets.
 
     Attributes:

@@ -21,7 +21,7 @@ from botocore.config import Config
 
 from bridge import answers
 from bridge.delivery import Delivery, token_of
-from bridge.documents import Documents, Recorded
+from bridge.documents import Documents, RecordedDelivery
 from bridge.errors import HopelessError
 from bridge.event import read_event
 from bridge.prefect_api import FlowRun, PrefectApi
@@ -79,7 +79,7 @@ def _deliver(delivery: Delivery, received_at: float) -> dict[str, Any]:
     return result
 
 
-def _start(delivery: Delivery, recorded: Recorded, documents: Documents) -> FlowRun:
+def _start(delivery: Delivery, recorded: RecordedDelivery, documents: Documents) -> FlowRun:
     return _prefect().start(
         os.environ.get("PIPELINE_DEPLOYMENT") or "pipeline/isaaclab-pipeline",
         parameters={"request_uri": documents.uri(delivery.job_id)},

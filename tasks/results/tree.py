@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from isaaclab_flows.schemas.errors import OutputsMissingError
-from isaaclab_flows.schemas.files import PARTIAL_SUFFIX, write_whole
+from isaaclab_flows.schemas.files import PARTIAL_SUFFIX, sha256_of, write_whole
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.outcome import OutputFile
 from isaaclab_flows.tasks.job.checkpoints import flaw_of, is_checkpoint, iteration_of, newest_first
 from isaaclab_flows.tasks.job.folder import JobFolder
-from isaaclab_flows.tasks.storage.base import sha256_of
 from isaaclab_flows.tasks.storage.regular import copy_below, drop_links
 
 BLOCKED_SUFFIXES = frozenset(

@@ -20,7 +20,7 @@ from isaaclab_flows.tasks.request.budget import End, end_of
 from isaaclab_flows.tasks.simulator.idle import IdleWatch, gpu_utilisation
 from isaaclab_flows.tasks.simulator.order import fetch_inputs
 from isaaclab_flows.tasks.simulator.start import Early, Start, newest_checkpoint
-from isaaclab_flows.tasks.simulator.supervise import Limits
+from isaaclab_flows.tasks.simulator.supervise import AttemptLimits
 
 RESUMABLE = (SimulatorKilledError, SimulatorHungError)
 
@@ -108,7 +108,7 @@ def run_attempts(
         current = start or Start.of(job, held, inputs=inputs, warn=warn)
         start = None
         try:
-            limits = Limits(seconds=max(1.0, limit - time.monotonic()), end=end, idle=_idle_watch(current))
+            limits = AttemptLimits(seconds=max(1.0, limit - time.monotonic()), end=end, idle=_idle_watch(current))
             result = current.simulator.run(on_event=on_event, limits=limits)
         except RESUMABLE as error:
             restarts += 1

@@ -44,7 +44,7 @@ LOOK_SECONDS = 1.0
 
 
 @dataclass
-class Limits:
+class AttemptLimits:
     """Bounds of one attempt, on the monotonic clock.
 
     Args:
@@ -103,7 +103,9 @@ class Simulator:
             )
         remember(attempt, self._process.pid)
 
-    def run(self, *, on_event: Callable[[SimulatorEvent], None], limits: Limits | None = None) -> SimulatorResult:
+    def run(
+        self, *, on_event: Callable[[SimulatorEvent], None], limits: AttemptLimits | None = None
+    ) -> SimulatorResult:
         """Supervise until the end. Whatever ends this call ends the child first.
 
         Args:
@@ -114,7 +116,7 @@ class Simulator:
             SimulatorError: It failed, hung, was killed, or ended without a result; details hold its log's last lines.
             LimitReachedError: It ran longer than it may.
         """
-        limits = limits or Limits()
+        limits = limits or AttemptLimits()
         try:
             self._follow(on_event, limits)
         except _NotOursError as error:
@@ -141,7 +143,7 @@ class Simulator:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
-    def _follow(self, on_event: Callable[[SimulatorEvent], None], limits: Limits) -> None:
+    def _follow(self, on_event: Callable[[SimulatorEvent], None], limits: AttemptLimits) -> None:
         self._tail = EventTail(self.attempt.progress_file)
         started = heard = looked = time.monotonic()
         while True:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -107,12 +106,6 @@ def split_uri(uri: str) -> tuple[str, str]:
     """Return the folder and the name of a file's URI."""
     folder, _, name = uri.rstrip("/").rpartition("/")
     return folder or ".", name
-
-
-def sha256_of(path: Path) -> str:
-    """Return a local file's SHA-256 as hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def copy_all(pairs: Iterable[tuple[Callable[[], None], str]]) -> None:

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from isaaclab_flows.schemas.errors import InputMissingError, StorageError
-from isaaclab_flows.schemas.files import renamed_into
+from isaaclab_flows.schemas.files import renamed_into, sha256_of
 from isaaclab_flows.schemas.settings import settings
-from isaaclab_flows.tasks.storage.base import StoredFile, content_type, join_uri, missing, sha256_of
+from isaaclab_flows.tasks.storage.base import StoredFile, content_type, join_uri, missing
 from isaaclab_flows.tasks.storage.faults import bears_faults
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 from isaaclab_flows.schemas.errors import InputMissingError
+from isaaclab_flows.schemas.files import sha256_of
 from isaaclab_flows.schemas.request import JobId
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.sweep import SweepConfig
@@ -22,7 +23,7 @@ from isaaclab_flows.tasks.job.checkpoints import SUFFIXES
 from isaaclab_flows.tasks.job.folder import folder_of
 from isaaclab_flows.tasks.request.reach import Reach
 from isaaclab_flows.tasks.storage import storage_at
-from isaaclab_flows.tasks.storage.base import Storage, is_s3, join_uri, sha256_of, split_s3, split_uri
+from isaaclab_flows.tasks.storage.base import Storage, is_s3, join_uri, split_s3, split_uri
 from isaaclab_flows.tasks.storage.folder import FolderStorage
 from isaaclab_flows.tasks.storage.s3 import s3_client
 from isaaclab_flows.tasks.sweep.leaderboard import Board

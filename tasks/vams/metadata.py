@@ -29,7 +29,7 @@ Type = Literal["string", "multiline_string", "number", "boolean", "json"]
 Value = str | float | int | bool | None | Mapping[str, object]
 
 
-class Item(CamelModel):
+class MetadataItem(CamelModel):
     """One metadata entry, as VAMS reads it."""
 
     metadata_key: str
@@ -212,7 +212,7 @@ def _nearest(rewards: Mapping[int, float], iteration: int | None) -> float | Non
     return rewards[max(before)] if before else None
 
 
-def _item(key: str, value: Value) -> Item | None:
+def _item(key: str, value: Value) -> MetadataItem | None:
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return None
     kind: Type
@@ -224,7 +224,7 @@ def _item(key: str, value: Value) -> Item | None:
         text, kind = value[:_MOST_TEXT], "multiline_string" if "\n" in value else "string"
     else:
         text, kind = json.dumps(dict(value)), "json"
-    return Item(metadata_key=key[:MOST_KEY], metadata_value=text, metadata_value_type=kind) if text else None
+    return MetadataItem(metadata_key=key[:MOST_KEY], metadata_value=text, metadata_value_type=kind) if text else None
 
 
 def _interval(name: str, interval: Interval | None) -> dict[str, Value]:

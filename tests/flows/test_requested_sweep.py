@@ -13,10 +13,10 @@ import pytest
 
 import isaaclab_flows.flows.requested_sweep as requested
 from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.files import sha256_of
 from isaaclab_flows.schemas.request import Request, VamsLocations
 from isaaclab_flows.schemas.sweep import BestCheckpoint, SweepSummary
 from isaaclab_flows.tasks.request.sweep import is_sweep_request
-from isaaclab_flows.tasks.storage.base import sha256_of
 from isaaclab_flows.tasks.sweep.leaderboard import boards, markdown, table
 from isaaclab_flows.tasks.sweep.outputs import SweepResult
 from isaaclab_flows.tasks.sweep.plot import draw_over_iterations

@@ -37,7 +37,7 @@ class Policy(Protocol):
 class ExportablePolicy(Policy, Protocol):
     """A policy that may be written down as one network."""
 
-    def network(self) -> Network:
+    def network(self) -> PolicyNetwork:
         """Return the policy as one network.
 
         Raises:
@@ -46,7 +46,7 @@ class ExportablePolicy(Policy, Protocol):
 
 
 @dataclass(frozen=True)
-class Network:
+class PolicyNetwork:
     """A policy as one network, normaliser and clipping included."""
 
     module: torch.nn.Module

@@ -20,8 +20,8 @@ from isaaclab_flows.container.simulator.checkpoints import first_iteration, fitt
 from isaaclab_flows.container.simulator.libraries.base import (
     ExportablePolicy,
     Library,
-    Network,
     Observations,
+    PolicyNetwork,
     TrainingReport,
 )
 from isaaclab_flows.container.simulator.libraries.old_checkpoints import convert_rl_games
@@ -225,12 +225,12 @@ class _RlGamesPolicy:
             for state in self._player.states:
                 state[:, dones.bool()] = 0.0
 
-    def network(self) -> Network:
+    def network(self) -> PolicyNetwork:
         """Return the actor with the clipping and the normaliser that it was trained with."""
         spaces = self._wrapper.observation_space
         if self._player.is_rnn or not hasattr(spaces, "shape") or spaces.shape is None or len(spaces.shape) != 1:
             raise NotImplementedError("a recurrent network, or one that sees images, takes more than one vector")
-        return Network(
+        return PolicyNetwork(
             module=_Actor(self._player, clip_observations=float(self._wrapper._clip_obs)).cpu().eval(),
             flatten=lambda observations: self._wrapper._process_obs(dict(observations))["obs"],
         )

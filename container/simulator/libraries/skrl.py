@@ -20,8 +20,8 @@ from isaaclab_flows.container.simulator.checkpoints import first_iteration, fitt
 from isaaclab_flows.container.simulator.libraries.base import (
     ExportablePolicy,
     Library,
-    Network,
     Observations,
+    PolicyNetwork,
     TrainingReport,
 )
 from isaaclab_flows.container.simulator.libraries.old_checkpoints import convert_skrl
@@ -205,12 +205,12 @@ class _SkrlPolicy:
     def reset(self, dones: torch.Tensor | None = None) -> None:
         """Nothing to forget: the agents of Isaac Lab's skrl configurations have no memory."""
 
-    def network(self) -> Network:
+    def network(self) -> PolicyNetwork:
         """Return the policy's mean with the scaler of its observations."""
         shape = self._env.observation_space.shape
         if shape is None or len(shape) != 1 or not hasattr(self._agent, "_observation_preprocessor"):
             raise NotImplementedError("only policies of one vector of observations are exported")
-        return Network(
+        return PolicyNetwork(
             module=_Mean(self._agent).cpu().eval(),
             flatten=lambda observations: flatten_tensorized_space(
                 tensorize_space(self._env.observation_space, observations["policy"])

@@ -39,7 +39,9 @@ class Documents:
         """Return the request document's URI: the only thing that the flow run is given."""
         return f"s3://{self.bucket}/{self._request_key(job_id)}"
 
-    def record(self, delivery: Delivery, *, received_at: float, region: str | None, at_least: int = 1) -> Recorded:
+    def record(
+        self, delivery: Delivery, *, received_at: float, region: str | None, at_least: int = 1
+    ) -> RecordedDelivery:
         """Write the request document, unless a newer delivery of the same execution has already done so.
 
         Args:
@@ -58,7 +60,7 @@ class Documents:
             attempt, answer = self._next_attempt(delivery.job_id, max(at_least, int(callback.get("attempt", 1))))
             newest = received_at >= float(callback.get("receivedAt", 0.0))
             if callback.get("attempt") == attempt and (callback["taskToken"] == delivery.token or not newest):
-                return Recorded(attempt, answer, newest=callback["taskToken"] == delivery.token)
+                return RecordedDelivery(attempt, answer, newest=callback["taskToken"] == delivery.token)
             document = {
                 **delivery.document,
                 "callback": {
@@ -72,7 +74,7 @@ class Documents:
             }
             condition = {"IfMatch": etag} if etag else {"IfNoneMatch": "*"}
             if self._write(key, document, condition):
-                return Recorded(attempt, answer, newest=newest)
+                return RecordedDelivery(attempt, answer, newest=newest)
         raise BridgeError(f"The request document of {delivery.job_id} kept changing under {_MOST_TRIES} writes.")
 
     def answer(self, job_id: str, attempt: int) -> dict[str, Any] | None:
@@ -134,7 +136,7 @@ class Documents:
 
 
 @dataclass(frozen=True)
-class Recorded:
+class RecordedDelivery:
     """What the request document says after a delivery.
 
     Attributes:

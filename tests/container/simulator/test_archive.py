@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from isaaclab_flows.container.simulator.archive import Limits, unpack
+from isaaclab_flows.container.simulator.archive import ArchiveLimits, unpack
 from isaaclab_flows.schemas.errors import CustomEnvironmentError
 
 
@@ -77,14 +77,14 @@ def test_a_bomb_is_stopped_by_what_comes_out_not_by_what_it_says(tmp_path):
     path = zipped(tmp_path / "a.zip", {"zeros": bytes(4_000_000)})
     assert path.stat().st_size < 10_000
     with pytest.raises(CustomEnvironmentError, match="more than 1 MiB"):
-        unpack(path, tmp_path / "out", limits=Limits(total_bytes=1 << 20))
+        unpack(path, tmp_path / "out", limits=ArchiveLimits(total_bytes=1 << 20))
     assert sum(f.stat().st_size for f in (tmp_path / "out").rglob("*") if f.is_file()) <= 1 << 20
 
 
 def test_too_many_members_are_refused(tmp_path):
     path = zipped(tmp_path / "a.zip", {f"f{i}": b"" for i in range(11)})
     with pytest.raises(CustomEnvironmentError, match="more than 10 entries"):
-        unpack(path, tmp_path / "out", limits=Limits(files=10))
+        unpack(path, tmp_path / "out", limits=ArchiveLimits(files=10))
 
 
 @pytest.mark.parametrize(("name", "content"), [("a.zip", b"no"), ("a.tar.gz", b"no"), ("a.tar.gz", b""), ("a.7z", b"")])

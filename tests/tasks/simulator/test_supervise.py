@@ -28,7 +28,7 @@ from isaaclab_flows.tasks.job.events import EventTail
 from isaaclab_flows.tasks.job.folder import Attempt, JobFolder
 from isaaclab_flows.tasks.simulator import supervise as simulator
 from isaaclab_flows.tasks.simulator.death import died
-from isaaclab_flows.tasks.simulator.supervise import Limits, Simulator
+from isaaclab_flows.tasks.simulator.supervise import AttemptLimits, Simulator
 
 PRELUDE = """
 import json, os, signal, sys, time
@@ -68,9 +68,9 @@ def order_of(attempt: Attempt) -> SimulatorJob:
     )
 
 
-def run(process: Simulator, limits: Limits | None = None) -> list[SimulatorEvent]:
+def run(process: Simulator, limits: AttemptLimits | None = None) -> list[SimulatorEvent]:
     events: list[SimulatorEvent] = []
-    result = process.run(on_event=events.append, limits=limits or Limits(hang_seconds=30, stop_grace_seconds=5))
+    result = process.run(on_event=events.append, limits=limits or AttemptLimits(hang_seconds=30, stop_grace_seconds=5))
     assert result.status in ("succeeded", "interrupted")
     return events
 
@@ -114,13 +114,13 @@ def test_an_error_that_the_simulator_reports_keeps_its_kind(child) -> None:  # t
 
 def test_silence_is_a_hang(child) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(SimulatorHungError, match="reported nothing"):
-        run(child("time.sleep(60)"), Limits(hang_seconds=0.5, stop_grace_seconds=1))
+        run(child("time.sleep(60)"), AttemptLimits(hang_seconds=0.5, stop_grace_seconds=1))
 
 
 def test_a_time_limit_ends_the_run(child) -> None:  # type: ignore[no-untyped-def]
     script = 'while True: event(event="alive"); time.sleep(0.05)'
     with pytest.raises(LimitReachedError, match="timeoutMinutes"):
-        run(child(script), Limits(hang_seconds=30, seconds=0.7, stop_grace_seconds=1))
+        run(child(script), AttemptLimits(hang_seconds=30, seconds=0.7, stop_grace_seconds=1))
 
 
 def test_a_stop_reaches_the_simulator_which_saves(child) -> None:  # type: ignore[no-untyped-def]

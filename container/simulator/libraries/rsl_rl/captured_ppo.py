@@ -16,7 +16,7 @@ from rsl_rl.algorithms import PPO
 from rsl_rl.modules import EmpiricalNormalization
 from tensordict import TensorDict
 
-from isaaclab_flows.container.simulator.libraries.rsl_rl.episodes import Episodes
+from isaaclab_flows.container.simulator.libraries.rsl_rl.episodes import EpisodeLog
 from isaaclab_flows.container.simulator.libraries.rsl_rl.optimiser import DeviceOptimiser
 from isaaclab_flows.container.simulator.libraries.rsl_rl.rollout import Rollout
 from isaaclab_flows.container.simulator.libraries.rsl_rl.steps import Beside, Step, capture_failed
@@ -41,7 +41,7 @@ class CapturedPPO(PPO):  # type: ignore[misc]
         self._optimiser = DeviceOptimiser(self.optimizer, self._actor_weights, self._critic_weights, self._place)
         self.optimizer = self._optimiser.optimizer
         self.rollout = Rollout(self.actor, self.critic, self.storage, gamma=self.gamma, device=self._place)
-        self.episodes = Episodes(self.rollout, device=self._place)
+        self.episodes = EpisodeLog(self.rollout, device=self._place)
         self._allocate()
         self._beside = Beside(self._place)
         self._act = self._step("acting", self.rollout.act, changes=self.rollout.tensors)

@@ -9,7 +9,7 @@ import torch
 from isaaclab_flows.container.simulator.libraries.rsl_rl.rollout import Rollout
 
 
-class Episodes:
+class EpisodeLog:
     """What rsl_rl's logger and its NaN check look at after every step, looked at once an iteration."""
 
     def __init__(self, rollout: Rollout, *, device: torch.device) -> None:

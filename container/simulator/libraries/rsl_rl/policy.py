@@ -12,7 +12,7 @@ from rsl_rl.utils import resolve_class, resolve_obs_groups
 from tensordict import TensorDict
 
 from isaaclab_flows.container.simulator.checkpoints import fitting, load_untrusted, warn_of_conversion
-from isaaclab_flows.container.simulator.libraries.base import Network, Observations
+from isaaclab_flows.container.simulator.libraries.base import Observations, PolicyNetwork
 from isaaclab_flows.container.simulator.libraries.old_checkpoints import convert_rsl_rl, fit_spread
 from isaaclab_flows.schemas.errors import CheckpointError
 
@@ -61,14 +61,14 @@ class RslRlPolicy:
         with torch.inference_mode():
             self._actor.reset(dones)
 
-    def network(self) -> Network:
+    def network(self) -> PolicyNetwork:
         """Return the actor as rsl_rl exports it, normaliser included."""
         if type(self._actor) is not MLPModel:
             sees = f"{type(self._actor).__name__} sees more"
             kind = "recurrent network has a memory" if self._actor.is_recurrent else sees
             raise NotImplementedError(f"a {kind}, and an exported policy takes one vector of observations")
         groups = self._actor.obs_groups
-        return Network(
+        return PolicyNetwork(
             module=_Clipped(self._actor.as_jit(), self._clip).cpu().eval(),
             flatten=lambda observations: torch.cat([observations[group] for group in groups], dim=-1),
         )
