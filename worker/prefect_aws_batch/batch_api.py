@@ -81,7 +81,8 @@ class BatchApi:
     Args:
         batch: boto3's Batch client; its own retries must be off, so that a SubmitJob is never sent twice unseen.
         logs: boto3's CloudWatch Logs client.
-        renew: Makes both clients anew, with fresh credentials; those of an assumed role last an hour.
+        sqs: boto3's SQS client, for events.
+        renew: Makes all clients anew, with fresh credentials; those of an assumed role last an hour.
         sleep: For tests.
     """
 
@@ -89,15 +90,15 @@ class BatchApi:
         self,
         batch: Any,
         logs: Any = None,
+        sqs: Any = None,
         *,
-        renew: Callable[[], tuple[Any, Any]] | None = None,
+        renew: Callable[[], Sequence[Any]] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._renew = renew
         self._renewed_at = -_RENEW_AFTER
         self._renewing = threading.Lock()
-        self._batch = batch
-        self._logs = logs
+        self._batch, self._logs, self.sqs = batch, logs, sqs
         self._sleep = sleep
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="batch-api")
         self._submits = Pace(SUBMITS_PER_SECOND, sleep=sleep)
@@ -116,10 +117,10 @@ class BatchApi:
         given = parameters.pop("config", None)
         config = given.merge(own) if given else own
 
-        def clients() -> tuple[Any, Any]:
+        def clients() -> list[Any]:
             # A block with a role assumes it here, once: its session does not renew itself.
             session = credentials.get_boto3_session()
-            return tuple(session.client(name, config=config, **parameters) for name in ("batch", "logs"))  # type: ignore[return-value]
+            return [session.client(name, config=config, **parameters) for name in ("batch", "logs", "sqs")]
 
         return cls(*clients(), renew=clients)
 
@@ -257,13 +258,14 @@ class BatchApi:
 
     def _renewed(self, function: Callable[..., Any]) -> Any:
         """Return the client with fresh credentials that a function of the old one belongs to."""
-        of_logs = getattr(function, "__self__", None) is self._logs
+        owner = getattr(function, "__self__", None)
+        of = next((name for name in ("_logs", "sqs") if getattr(self, name) is owner), "_batch")
         with self._renewing:
             if time.monotonic() - self._renewed_at > _RENEW_AFTER:
                 assert self._renew is not None
-                self._batch, self._logs = self._renew()
+                self._batch, self._logs, self.sqs = self._renew()
                 self._renewed_at = time.monotonic()
-        return self._logs if of_logs else self._batch
+        return getattr(self, of)
 
 
 def error_code(error: Exception) -> str:

@@ -110,8 +110,7 @@ class BatchWorker(BaseWorker[BatchJobConfiguration, BatchVariables, BatchWorkerR
             self._present.cancel()
             await asyncio.gather(self._present, return_exceptions=True)
         for aws in self._aws.values():
-            await aws.poller.close()
-            aws.api.close()
+            await aws.close()
         self._aws.clear()
 
     async def run(

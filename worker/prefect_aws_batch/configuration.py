@@ -154,6 +154,18 @@ class BatchFields(BaseModel):
         title="Poll interval [s]",
         description="How often a running job is looked at. Starting jobs are looked at more often.",
     )
+    event_queue_url: Annotated[str, Field(pattern=r"^https?://")] | None = Field(
+        default=None,
+        title="Event queue",
+        description="URL of an SQS queue that an EventBridge rule sends Batch's job state changes to: jobs are looked "
+        "at when an event comes, instead of being polled. Give each pool a queue of its own; 'prefect-aws-batch setup "
+        "--events' makes one.",
+    )
+    event_poll_interval: Annotated[float, Field(ge=0.2, le=3_600)] = Field(
+        default=300.0,
+        title="Poll interval with events [s]",
+        description="How often a job is looked at while events are read, in case that one is lost.",
+    )
     job_definition_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9][\w-]{0,80}$")] = Field(
         default="prefect", title="Job definition prefix", description="Registered definitions are <prefix>-<hash>."
     )

@@ -149,7 +149,9 @@ class JobRun:
 
     async def _follow(self, job_id: str) -> Ending:
         self._not_placed = None
-        watch = self._aws.poller.watch(job_id, interval=self._configuration.poll_interval)
+        watch = self._aws.poller.watch(
+            job_id, interval=self._configuration.poll_interval, told=self._aws.listen(self._configuration)
+        )
         nodes = NodeWatch(self._aws, self._configuration, main_log=self._pump.follow, other_log=self._tell_node_log)
         pumping = asyncio.create_task(self._pump.run())
         try:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Protocol
 
 from prefect_aws_batch.batch_api import MOST_DESCRIBED
 from prefect_aws_batch.errors import MachineLostError
-from prefect_aws_batch.states import BatchJob
+from prefect_aws_batch.states import LIVE_STATUSES, BatchJob
 
 Describe = Callable[[Sequence[str]], Awaitable[list[BatchJob]]]
 
@@ -24,6 +25,15 @@ _GONE_AFTER = 300.0
 """Seconds of empty answers after which a job is gone: until then it is Batch's eventual consistency."""
 _GONE_LOOKS = 5
 _CHUNKS_AT_ONCE = 6
+_LOOKS_FOR_AN_END = 10
+"""Looks, a few seconds apart, for an end that an event told of and that DescribeJobs does not tell yet."""
+
+
+class Told(Protocol):
+    """Who hears of jobs by events."""
+
+    is_well: bool
+    slow_poll: float
 
 
 class Watch:
@@ -33,16 +43,22 @@ class Watch:
         "_event",
         "_missing",
         "_missing_since",
+        "_nudged",
         "_seen",
+        "_told",
         "due",
         "failure",
         "interval",
         "job_id",
         "latest",
+        "looks_for_end",
         "since",
     )
 
-    def __init__(self, job_id: str, interval: float, now: float) -> None:
+    def __init__(self, job_id: str, interval: float, now: float, told: Told | None = None) -> None:
+        self._told = told
+        self._nudged = False
+        self.looks_for_end = 0
         self.job_id = job_id
         self.interval = interval
         self.since = now
@@ -95,8 +111,32 @@ class Watch:
                 )
                 self._event.set()
 
+    def nudge(self, status: str, now: float) -> None:
+        """Make a look due now, be there one under way, which may have come too early."""
+        self._nudged = True
+        self.due = now
+        if status not in LIVE_STATUSES:
+            self.looks_for_end = _LOOKS_FOR_AN_END
+
+    def looked(self, now: float, jitter: float) -> None:
+        """Note that a look is over, and when the next is due."""
+        self.due = now if self._nudged else now + self.next_interval(now) * jitter
+        self._nudged = False
+
+    def begin_look(self) -> None:
+        """Note that a look begins: what was told until now is what it answers."""
+        self._nudged = False
+
     def next_interval(self, now: float) -> float:
-        """Return the seconds until the next look: few while the job starts, more while it runs or waits long."""
+        """Return the seconds until the next look: few while the job starts, more while it runs or waits long.
+
+        While events are read, they are many: an end that an event told of is looked for at once.
+        """
+        if self.looks_for_end > 0:
+            self.looks_for_end -= 1
+            return min(_FAST, self.interval)
+        if self._told is not None and self._told.is_well:
+            return max(self._told.slow_poll, self.interval)
         status = self.latest.status if self.latest else "SUBMITTED"
         starting = status == "STARTING" or (status != "RUNNING" and now - self.since < _FAST_FOR)
         return min(_FAST, self.interval) if starting else self.interval
@@ -126,16 +166,17 @@ class Poller:
         self._chunks: set[asyncio.Task[None]] = set()
         self._slots = asyncio.Semaphore(_CHUNKS_AT_ONCE)
 
-    def watch(self, job_id: str, *, interval: float) -> Watch:
+    def watch(self, job_id: str, *, interval: float, told: Told | None = None) -> Watch:
         """Begin to watch a job, or return the watch that exists; the first look comes at once.
 
         Args:
             job_id: Batch's id.
             interval: Seconds between looks while it runs.
+            told: Who hears of it by events; looks are few then.
         """
         watch = self._watches.get(job_id)
         if watch is None:
-            watch = self._watches[job_id] = Watch(job_id, interval, self._clock())
+            watch = self._watches[job_id] = Watch(job_id, interval, self._clock(), told)
             self._news.set()
         if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._run(), name="batch-poller")
@@ -149,6 +190,17 @@ class Poller:
         """Return what Batch said last of a job under watch."""
         watch = self._watches.get(job_id)
         return watch.latest if watch else None
+
+    @property
+    def watched(self) -> Collection[str]:
+        """Ids of the jobs under watch."""
+        return self._watches.keys()
+
+    def look_now(self, job_id: str, status: str) -> None:
+        """Look at a job that was said to have come into a status."""
+        if watch := self._watches.get(job_id):
+            watch.nudge(status, self._clock())
+            self._news.set()
 
     async def close(self) -> None:
         """Stop at once."""
@@ -164,6 +216,8 @@ class Poller:
             for chunk in chunks(waiting, now):
                 ids = [watch.job_id for watch in chunk]
                 self._asked.update(ids)
+                for watch in chunk:
+                    watch.begin_look()
                 task = asyncio.get_running_loop().create_task(self._look(ids))
                 self._chunks.add(task)
                 task.add_done_callback(self._chunks.discard)
@@ -194,7 +248,7 @@ class Poller:
             if found is not None:
                 watch.tell(found.get(job_id), now)
             # One jitter for the whole chunk keeps it together, so that it costs one call next time too.
-            watch.due = now + watch.next_interval(now) * jitter
+            watch.looked(now, jitter)
         self._news.set()
 
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 from uuid import UUID, uuid4
 
+import boto3
 import pytest
+from moto import mock_aws
 from prefect import flow
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
@@ -19,7 +22,7 @@ from prefect.testing.utilities import prefect_test_harness
 
 from examples import POOL
 from fake_batch import FakeBatch
-from prefect_aws_batch import BatchWorker, presence, reconcile
+from prefect_aws_batch import BatchWorker, events, presence, reconcile
 from prefect_aws_batch.batch_api import BatchApi
 from prefect_aws_batch.definitions import POOL_TAG, RUN_ID_TAG
 from prefect_aws_batch.diagnosis import ending_of
@@ -269,6 +272,34 @@ async def test_a_twin_that_was_silent_for_long_lets_go_of_what_the_other_took_ov
     await asyncio.sleep(0.5)
     assert sorted(await twins.lines_of(run)) == ["one", "two"]
     twins.batch.move(job, "FAILED", attempts=[{}] * 3)
+
+
+async def test_the_worker_hears_of_a_jobs_end_by_its_pools_event_queue(
+    worker: BatchWorker, batch: FakeBatch, client: PrefectClient, api: BatchApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events, "_WAIT", 1)
+    with mock_aws():
+        sqs = api.sqs = boto3.client("sqs", region_name="eu-central-1")
+        url = sqs.create_queue(QueueName="events")["QueueUrl"]
+        variables = {"event_queue_url": url, "event_poll_interval": 3_000, "poll_interval": 0.2}
+        run = await run_in(client, await deployment_of(client, **variables), Pending())
+        assert worker._runs_task_group is not None
+        await worker._runs_task_group.start(worker._submit_run_and_capture_errors, run)
+        (job,) = batch.jobs
+        await client.set_flow_run_state(run.id, Running(), force=True)
+        await asyncio.sleep(2)
+        looks = batch.calls["describe_jobs"]
+        await asyncio.sleep(1)
+        assert batch.calls["describe_jobs"] == looks, "no polling while events are read"
+        batch.move(job, "FAILED", statusReason="Job attempt duration exceeded timeout")
+        detail = {"jobId": job, "status": "FAILED"}
+        sqs.send_message(QueueUrl=url, MessageBody=json.dumps({"source": "aws.batch", "detail": detail}))
+        async with asyncio.timeout(20):
+            while (state := (await client.read_flow_run(run.id)).state) and not state.is_failed():
+                await asyncio.sleep(0.1)
+        assert str(state and state.data).startswith("time_limit")
+        for aws in worker._aws.values():
+            await aws.close()
 
 
 async def test_processes_that_are_gone_leave_no_record(worker: BatchWorker, client: PrefectClient) -> None:
