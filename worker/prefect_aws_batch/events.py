@@ -70,8 +70,8 @@ def fate_of(event: JobEvent | None, age: float, *, pool: str, watched: Collectio
         return "drop"
     if event.job_id in watched:
         return "look"
-    is_anothers = event.pool in (None, pool) and age < _PASSED_ON_WITHIN
-    return "pass on" if is_anothers else "drop"
+    of_another = event.pool in (None, pool) and age < _PASSED_ON_WITHIN
+    return "pass on" if of_another else "drop"
 
 
 class Looks(Protocol):
