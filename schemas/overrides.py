@@ -75,6 +75,11 @@ def key_of(override: str) -> str:
     return override.partition("=")[0].lstrip("+")
 
 
+def only_learning_reads(key: str) -> bool:
+    """Whether a key means nothing to an evaluation, which has no curriculum: each episode is to be like the others."""
+    return f"{key}.".startswith("env.curriculum.")
+
+
 def check_override(override: str) -> str:
     """Return an override that is written as one and leaves our own keys alone.
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from isaaclab_flows.container.simulator import camera, failures
+from isaaclab_flows.container.simulator import camera, failures, overrides
 from isaaclab_flows.container.simulator.film import Films
 from isaaclab_flows.container.simulator.session import Session, Setup
 from isaaclab_flows.container.simulator.stop import StoppedError
@@ -36,12 +36,12 @@ def prepare(setup: Setup) -> None:
     """
     if getattr(setup.env_cfg, "curriculum", None) is not None:
         setup.env_cfg.curriculum = None
-    order = _order(setup)
-    if order.video is None:
+    if _order(setup).video is None:
         return
     reason = camera.prepare(setup.env_cfg)
     if reason:
         setup.events.warn(f"No video: '{setup.job.task}' cannot be filmed, because {reason}.")
+    overrides.check_effect(setup.job, setup.env_cfg, setup.agent_cfg)
 
 
 def evaluate(session: Session) -> tuple[CheckpointEvaluation, ...]:

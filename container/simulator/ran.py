@@ -7,6 +7,7 @@ from typing import Any
 from isaaclab_flows.container.simulator import overrides
 from isaaclab_flows.container.simulator.rounds import core_of
 from isaaclab_flows.container.simulator.session import Session
+from isaaclab_flows.schemas.overrides import only_learning_reads
 from isaaclab_flows.schemas.simulator import Ran
 
 
@@ -28,6 +29,7 @@ def what_ran(session: Session) -> Ran:
         overrides={
             value.text: plain(overrides.at(value.key, inner.cfg, session.agent_cfg))
             for value in overrides.value_overrides(session.job)
+            if training or not only_learning_reads(value.key)
         },
     )
 

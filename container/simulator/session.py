@@ -148,7 +148,7 @@ def resolve(
     env_cfg.sim.device = device
     env_cfg.seed = job.seed + ranks.rank
     env_cfg.log_dir = job.run_folder
-    agent_cfg = library.configure(agent_cfg, job, device=device, rank=ranks.rank)
+    agent_cfg = library.configure(agent_cfg, job, device=device, rank=ranks.rank, tell=events.warn)
     overrides.check_effect(job, env_cfg, agent_cfg)
     check_files(env_cfg, job, answers=assets.server_answers)
     return Setup(

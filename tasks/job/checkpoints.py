@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import zipfile
 from collections.abc import Iterable
@@ -10,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from isaaclab_flows.schemas.task_names import Library
 
 SUFFIXES = (".pt", ".pth")
+TAIL_BYTES = 1 << 20
 _NUMBER = re.compile(r"(?:_ep_(\d{1,15})(?!\d)|[_-](\d{1,15})$)")
 _LIBRARY_NAMES: tuple[tuple[Library, re.Pattern[str]], ...] = (
     ("rsl_rl", re.compile(r"^model_\d+\.pt$")),
@@ -60,6 +62,19 @@ def flaw_of(path: Path) -> str | None:
     except OSError as error:
         return f"it cannot be read: {error}"
     return None
+
+
+def is_exported(tail: bytes) -> bool:
+    """Whether a file is an exported policy (TorchScript): a program with its weights.
+
+    Args:
+        tail: The file's last :data:`TAIL_BYTES`, where a zip archive has its list of members.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(tail)) as archive:
+            return any(name.partition("/")[2].startswith("code/") for name in archive.namelist())
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return False
 
 
 def newest_intact(folder: Path) -> tuple[Path | None, list[str]]:

@@ -18,7 +18,7 @@ LATEST, BEST = "latest", "best"
 
 def is_reference(text: str) -> bool:
     """Say whether a checkpoint is named by a job rather than by a path or a URI."""
-    return not is_s3(text) and "/" not in text and "\\" not in text and not text.endswith(SUFFIXES)
+    return not is_s3(text) and "/" not in text and "\\" not in text and not text.endswith((*SUFFIXES, ".onnx"))
 
 
 def referenced(config: JobConfig, jobs: Callable[[], list[JobView]]) -> JobConfig:

@@ -6,14 +6,14 @@ import time
 from pathlib import PurePosixPath
 
 from isaaclab_flows.schemas.config import EvaluationJobConfig, JobConfig, TrainingJobConfig, asset_root_of
-from isaaclab_flows.schemas.errors import ConfigError, InputMissingError
+from isaaclab_flows.schemas.errors import CheckpointError, ConfigError, InputMissingError
 from isaaclab_flows.schemas.instances import price_of
 from isaaclab_flows.schemas.job import CheckpointSource, Job, Price
 from isaaclab_flows.schemas.placement import place
 from isaaclab_flows.schemas.request import Request
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.task_names import require_task
-from isaaclab_flows.tasks.job.checkpoints import newest_first
+from isaaclab_flows.tasks.job.checkpoints import TAIL_BYTES, is_exported, newest_first
 from isaaclab_flows.tasks.job.hand_over import staging_uri
 from isaaclab_flows.tasks.job.overview import local_jobs
 from isaaclab_flows.tasks.request.budget import require_checkable
@@ -33,6 +33,7 @@ def resolve(request: Request) -> Job:
 
     Raises:
         ConfigError: The configuration or a combination of it is wrong.
+        CheckpointError: A checkpoint is an exported policy, or known to be of another task or library.
         InputMissingError: The configuration, a checkpoint or an archive cannot be found.
     """
     found = find_configuration(request, Reach.of(request, request.asset_uri))
@@ -165,6 +166,12 @@ def _measured(source: CheckpointSource) -> CheckpointSource:
         raise InputMissingError("There is no such checkpoint", where=source.uri, remedy="Name another.")
     if stat.size == 0:
         raise InputMissingError("The checkpoint is empty (0 bytes)", where=source.uri, remedy="Upload it again.")
+    if name.endswith(".onnx") or is_exported(storage_at(folder).tail(name, TAIL_BYTES, source.version_id)):
+        raise CheckpointError(
+            "The file is an exported policy, which holds the actor alone as a program",
+            where=source.uri,
+            remedy="Name the checkpoint that it was exported from: checkpoints/….",
+        )
     return source.model_copy(update={"size": stat.size})
 
 

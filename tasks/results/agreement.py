@@ -8,7 +8,7 @@ from typing import Any
 
 from isaaclab_flows.schemas.errors import SimulatorError
 from isaaclab_flows.schemas.job import Job
-from isaaclab_flows.schemas.overrides import selects_preset
+from isaaclab_flows.schemas.overrides import key_of, only_learning_reads, selects_preset
 from isaaclab_flows.schemas.simulator import Ran, SimulatorResult
 from isaaclab_flows.schemas.task_names import installed_name
 
@@ -58,6 +58,8 @@ def _pairs(job: Job, result: SimulatorResult, ran: Ran) -> Iterator[tuple[str, A
         yield "trainingConfig.stepsPerEpisode", ordered.steps_per_episode, ran.steps_per_episode
         yield "checkpoints", len(job.checkpoints), len(result.evaluations)
     texts = [text for text in inner.hydra_overrides if not selects_preset(text)]
+    if job.config.kind == "evaluation":
+        texts = [text for text in texts if not only_learning_reads(key_of(text))]
     yield "trainingConfig.hydraOverrides", sorted(set(texts)), sorted(ran.overrides)
     for text in texts:
         value = _value(text.partition("=")[2])

@@ -60,6 +60,9 @@ class Storage(Protocol):
     def read(self, path: str, version: str | None = None) -> bytes:
         """Return a file's content, of an S3 version where one is given. Raises InputMissingError without it."""
 
+    def tail(self, path: str, most: int, version: str | None = None) -> bytes:
+        """Return a file's last bytes, so many or all that it has. Raises InputMissingError without it."""
+
     def write(self, path: str, content: bytes) -> None:
         """Write a file whole: a reader sees the old content or the new, never a part."""
 

@@ -74,6 +74,16 @@ class FolderStorage:
             raise missing(join_uri(self.uri, path)) from error
 
     @bears_faults
+    def tail(self, path: str, most: int, version: str | None = None) -> bytes:
+        """Return a file's last bytes."""
+        try:
+            with self._at(path).open("rb") as file:
+                file.seek(-min(most, file.seek(0, os.SEEK_END)), os.SEEK_END)
+                return file.read()
+        except (FileNotFoundError, IsADirectoryError, NotADirectoryError) as error:
+            raise missing(join_uri(self.uri, path)) from error
+
+    @bears_faults
     def write(self, path: str, content: bytes) -> None:
         """Write by rename."""
         target = self._at(path)

@@ -71,6 +71,20 @@ class S3Storage:
             )
         return content.getvalue()
 
+    def tail(self, path: str, most: int, version: str | None = None) -> bytes:
+        """Return an object's last bytes."""
+        uri = join_uri(self.uri, path)
+        from botocore.exceptions import ClientError
+
+        with _our_errors(uri):
+            try:
+                wanted = _version(version) | {"Range": f"bytes=-{most}"}
+                return s3_client().get_object(Bucket=self.bucket, Key=self._key(path), **wanted)["Body"].read()
+            except ClientError as error:
+                if error_code(error) == "InvalidRange":  # an empty object has no last byte
+                    return b""
+                raise
+
     def write(self, path: str, content: bytes) -> None:
         """Put an object; S3 checks its SHA-256 on arrival."""
         with _our_errors(join_uri(self.uri, path)):

@@ -85,14 +85,23 @@ class Library(ABC):
         return nullcontext()
 
     @abstractmethod
-    def configure(self, agent_cfg: Any, job: SimulatorJob, *, device: str, rank: int) -> Any:
+    def configure(
+        self, agent_cfg: Any, job: SimulatorJob, *, device: str, rank: int, tell: Callable[[str], None]
+    ) -> Any:
         """Return the agent's configuration with the job's seed, device and lengths.
+
+        What was ordered stays as it is or is refused; a task's own value may be fitted to the job, and that is told. In
+        an evaluation nothing is learned, so what only learning reads is neither.
 
         Args:
             agent_cfg: As the registry and the job's overrides give it.
             job: The order.
             device: ``cpu`` or ``cuda:N``, the simulation's.
             rank: This process among the distributed ones.
+            tell: Is told what was fitted, for people.
+
+        Raises:
+            ConfigError: The library cannot take what was ordered.
         """
 
     @abstractmethod

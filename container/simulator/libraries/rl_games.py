@@ -6,6 +6,7 @@ import copy
 import math
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,11 @@ from isaaclab_flows.container.simulator.libraries.base import (
     PolicyNetwork,
     TrainingReport,
 )
+from isaaclab_flows.container.simulator.libraries.minibatches import fit_minibatches
 from isaaclab_flows.container.simulator.libraries.old_checkpoints import convert_rl_games
 from isaaclab_flows.container.simulator.progress import MetricsWriter, Progress
 from isaaclab_flows.schemas.errors import ConfigError
+from isaaclab_flows.schemas.overrides import key_of
 
 if TYPE_CHECKING:
     from isaaclab_flows.container.simulator.session import Session
@@ -35,7 +38,6 @@ if TYPE_CHECKING:
 _EXTRA = "isaaclab_flows"
 """Key of what this project adds to a checkpoint; rl_games ignores it."""
 _COMPILED = "_orig_mod."
-_FEWEST_MINIBATCHES = 4
 _NORMALISED_LIMIT = 5.0
 """rl_games clips normalised observations to this."""
 
@@ -46,7 +48,9 @@ class RlGames(Library):
     name = "rl_games"
     distribution = "rl-games"
 
-    def configure(self, agent_cfg: Any, job: SimulatorJob, *, device: str, rank: int) -> Any:
+    def configure(
+        self, agent_cfg: Any, job: SimulatorJob, *, device: str, rank: int, tell: Callable[[str], None]
+    ) -> Any:
         """Set device, seed and lengths, and let only the number of iterations end a training."""
         params = agent_cfg["params"]
         config = params["config"]
@@ -65,10 +69,14 @@ class RlGames(Library):
         config["save_best_after"] = math.inf
         config["max_frames"] = -1
         config.pop("score_to_win", None)
-        for part in (config, config.get("central_value_config") or {}):
-            _fit_minibatches(part, batch=job.num_envs * config["horizon_length"])
         if job.training is not None:
             config["max_epochs"] = job.training.max_iterations
+            batch = job.num_envs * config["horizon_length"]
+            ordered = [key_of(text) for text in job.hydra_overrides]
+            for below, part in (("", config), (".central_value_config", config.get("central_value_config") or {})):
+                key = f"agent.params.config{below}.minibatch_size"
+                if changed := fit_minibatches(part, batch=batch, key=key, ordered=key in ordered):
+                    tell(changed)
         if device == "cpu":
             # Compiling takes longer than a CPU could win back in such small networks.
             config.setdefault("torch_compile", False)
@@ -306,18 +314,6 @@ def _load(checkpoint: Path, session: Session) -> dict[str, Any]:
 def _set_step_counter(session: Session, steps: int) -> None:
     if hasattr(session.env.unwrapped, "common_step_counter"):
         session.env.unwrapped.common_step_counter = steps
-
-
-def _fit_minibatches(config: dict[str, Any], *, batch: int) -> None:
-    """Lower a minibatch size that does not divide the batch; rl_games would refuse.
-
-    At least four minibatches remain, as in the other libraries: with a single one a small batch gives
-    too few updates to learn from.
-    """
-    size = config.get("minibatch_size")
-    if size and batch % size:
-        most = min(size, max(1, batch // _FEWEST_MINIBATCHES))
-        config["minibatch_size"] = next(n for n in range(most, 0, -1) if batch % n == 0)
 
 
 def _plain(value: Any) -> Any:

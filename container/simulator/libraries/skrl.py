@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +45,9 @@ class Skrl(Library):
     name = "skrl"
     distribution = "skrl"
 
-    def configure(self, agent_cfg: Any, job: SimulatorJob, *, device: str, rank: int) -> Any:
+    def configure(
+        self, agent_cfg: Any, job: SimulatorJob, *, device: str, rank: int, tell: Callable[[str], None]
+    ) -> Any:
         """Set seed and lengths; skrl takes its device from the environment."""
         check_skrl_version()
         agent_cfg["seed"] = job.seed + rank

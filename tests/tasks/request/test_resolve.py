@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +160,22 @@ def test_an_empty_checkpoint_is_refused(asset: Path) -> None:
     (asset / "checkpoints/model_499.pt").write_bytes(b"")
     with pytest.raises(InputMissingError, match="empty"):
         ask(asset / "evaluation/x-evaluation-config.json")
+
+
+@pytest.mark.parametrize("name", ["model_7.pt", "policy.onnx"])
+@pytest.mark.parametrize(
+    ("write", "of", "key"),
+    [(training, "training", "resumeCheckpoint"), (evaluation, "evaluation", "checkpointPath")],
+)
+def test_an_exported_policy_is_told_from_its_checkpoint_by_content(
+    asset: Path, name: str, write: Callable[..., dict[str, Any]], of: str, key: str
+) -> None:
+    with zipfile.ZipFile(asset / name, "w") as archive:  # as torch.jit.save writes it
+        for member in ("policy/data.pkl", "policy/code/__torch__.py", "policy/constants.pkl"):
+            archive.writestr(member, b"\x80\x02.")
+    path = put(asset / f"{of}/y-{of}-config.json", write(**{key: name}))
+    with pytest.raises(CheckpointError, match=r"exported policy.*checkpoints/…"):
+        ask(path)
 
 
 @pytest.mark.parametrize(

@@ -133,3 +133,13 @@ def test_a_checkpoint_that_was_left_out_is_named() -> None:
     job = ordered("evaluation")
     wrong = as_ordered(job).model_copy(update={"evaluations": ()})
     assert list(differences(job, wrong)) == ["checkpoints was ordered as 1 and ran as 0"]
+
+
+def test_what_only_learning_reads_is_not_asked_of_an_evaluation() -> None:
+    of_learning = "env.curriculum.terrain_levels=null"
+    for kind, differs in (
+        ("evaluation", []),
+        ("training", [f"trainingConfig.hydraOverrides was ordered as {[of_learning]}"]),
+    ):
+        job = ordered(kind, hydraOverrides=[of_learning])
+        assert [text.partition(" and ran")[0] for text in differences(job, as_ordered(job))] == differs

@@ -68,6 +68,12 @@ def test_what_is_written_is_read_listed_and_deleted(place: Storage) -> None:
     assert place.stat("c.txt") is None
 
 
+def test_a_files_end_is_read_without_the_rest(place: Storage) -> None:
+    place.write("a/b.bin", b"0123456789")
+    assert place.tail("a/b.bin", 4) == b"6789"
+    assert place.tail("a/b.bin", 40) == b"0123456789"
+
+
 def test_files_travel_both_ways(place: Storage, tmp_path: Path) -> None:
     source, target = tmp_path / "model_1.pt", tmp_path / "deep" / "copy.pt"
     source.write_bytes(bytes(range(256)) * 100)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +14,7 @@ from isaaclab_rl.rsl_rl import RslRlVecEnvWrapper, check_rsl_rl_version, handle_
 
 from isaaclab_flows.container.simulator.checkpoints import first_iteration, fitting, load_untrusted, warn_of_conversion
 from isaaclab_flows.container.simulator.libraries.base import ExportablePolicy, Library, Steps, TrainingReport
+from isaaclab_flows.container.simulator.libraries.minibatches import require_whole_environments
 from isaaclab_flows.container.simulator.libraries.old_checkpoints import convert_rsl_rl, fit_spread
 from isaaclab_flows.container.simulator.libraries.rsl_rl.coverage import not_covered
 from isaaclab_flows.container.simulator.libraries.rsl_rl.policy import RslRlPolicy, check_normaliser
@@ -40,7 +41,9 @@ class RslRl(Library):
         )
         return flags
 
-    def configure(self, agent_cfg: Any, job: SimulatorJob, *, device: str, rank: int) -> Any:
+    def configure(
+        self, agent_cfg: Any, job: SimulatorJob, *, device: str, rank: int, tell: Callable[[str], None]
+    ) -> Any:
         """Set device and seed; the lengths are the runner's business."""
         agent_cfg = handle_deprecated_rsl_rl_cfg(agent_cfg, check_rsl_rl_version())
         agent_cfg.device = device
@@ -48,6 +51,8 @@ class RslRl(Library):
         if job.training is not None:
             agent_cfg.max_iterations = job.training.max_iterations
             agent_cfg.save_interval = job.training.checkpoint_interval
+            if getattr(getattr(agent_cfg, "actor", None), "class_name", None) == "RNNModel":
+                require_whole_environments(num_envs=job.num_envs, minibatches=agent_cfg.algorithm.num_mini_batches)
         return agent_cfg
 
     def train(self, session: Session) -> TrainingReport:
