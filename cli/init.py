@@ -45,7 +45,7 @@ def init(answers: Answers, *, ask: Callable[[str, str], str] | None = None) -> N
     if ask is None:
         ask = _ask if sys.stdin.isatty() else _take
     task = answers.task or ask("Task (`isaaclab-flows tasks` lists them)", "Isaac-Cartpole-Direct")
-    known = TASKS.get(require_task_anywhere(task), ("rsl_rl",))
+    known = TASKS.get(require_task_anywhere(task)) or ("rsl_rl",)  # which is then refused with the reason
     default = "rsl_rl" if "rsl_rl" in known else known[0]
     library = answers.library or ask(f"Library ({', '.join(known)})", default)
     task = require_task(task, library)  # type: ignore[arg-type]

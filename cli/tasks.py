@@ -6,7 +6,7 @@ import sys
 
 from isaaclab_flows.cli.console import say
 from isaaclab_flows.schemas.errors import ConfigError
-from isaaclab_flows.schemas.task_names import RENAMED, TASKS, near_names
+from isaaclab_flows.schemas.task_names import TASKS, former_name, near_names
 
 
 def list_tasks(search: str | None) -> None:
@@ -28,12 +28,9 @@ def list_tasks(search: str | None) -> None:
         for name in names:
             say(name)
         return
-    old: dict[str, list[str]] = {}
-    for before, now in RENAMED.items():
-        old.setdefault(now, []).append(before)
     table = Table(title="Tasks of Isaac Lab 3.0", title_justify="left", box=None, header_style="bold")
     for column in ("task", "libraries", "formerly", "here"):
         table.add_column(column, overflow="fold")
     for name in names:
-        table.add_row(name, " ".join(TASKS[name]), " ".join(old.get(name, [])), availability(name))
+        table.add_row(name, " ".join(TASKS[name]) or "none", former_name(name) or "", availability(name))
     Console(highlight=False).print(table)

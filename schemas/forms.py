@@ -14,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from isaaclab_flows.schemas.sweep import SweepConfig, check_sweep
 from isaaclab_flows.schemas.task_names import TASKS, Library
 
-TaskName = Annotated[str, Field(json_schema_extra={"enum": sorted(TASKS)})]
+TaskName = Annotated[
+    str, Field(json_schema_extra={"enum": sorted(name for name, libraries in TASKS.items() if libraries)})
+]
 """A task of Isaac Lab, chosen from the list; one of your own goes into `CustomEnvironment`."""
 NumEnvs = Annotated[int, Field(ge=1, le=65_536)]
 Seed = Annotated[int, Field(ge=0, le=2**32 - 1)]

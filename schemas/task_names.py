@@ -9,13 +9,13 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Final, Literal
+from typing import Final
 
+from isaaclab_flows.schemas.contrib_tasks import CONTRIB_TASKS
+from isaaclab_flows.schemas.contrib_tasks import Library as Library  # noqa: PLC0414
 from isaaclab_flows.schemas.errors import ConfigError
 
-Library = Literal["rsl_rl", "rl_games", "skrl"]
-
-TASKS: Final[dict[str, tuple[Library, ...]]] = {
+CORE_TASKS: Final[dict[str, tuple[Library, ...]]] = {
     "Isaac-Ant": ("rl_games", "rsl_rl", "skrl"),
     "Isaac-Ant-Direct": ("rl_games", "rsl_rl", "skrl"),
     "Isaac-Cartpole": ("rl_games", "rsl_rl", "skrl"),
@@ -65,20 +65,24 @@ TASKS: Final[dict[str, tuple[Library, ...]]] = {
 }
 """Registered task name to the libraries that it has an agent configuration for."""
 
+TASKS: Final[dict[str, tuple[Library, ...]]] = CORE_TASKS | CONTRIB_TASKS
+"""All tasks of Isaac Lab; contributed ones may have no agent for any of the libraries."""
+CONTRIB: Final = "IsaacContrib-"
+
 RENAMED: Final[dict[str, str]] = {
-    "Isaac-Velocity-Flat-Anymal-D": "Isaac-Velocity-Flat-AnymalD",
-    "Isaac-Velocity-Rough-Anymal-D": "Isaac-Velocity-Rough-AnymalD",
-    "Isaac-Velocity-Flat-Unitree-Go2": "Isaac-Velocity-Flat-UnitreeGo2",
-    "Isaac-Velocity-Rough-Unitree-Go2": "Isaac-Velocity-Rough-UnitreeGo2",
-    "Isaac-Repose-Cube-Shadow-Direct": "Isaac-Reorient-Cube-Shadow-Direct",
-    "Isaac-Repose-Cube-Allegro-Direct": "Isaac-Reorient-Cube-Allegro-Direct",
-    "Isaac-Repose-Cube-Allegro": "Isaac-Reorient-Cube-Allegro",
-    "Isaac-Franka-Cabinet-Direct": "Isaac-Open-Drawer-Franka-Direct",
-    "Isaac-Lift-Cube-Franka": "Isaac-Lift-Franka",
-    "Isaac-Shadow-Hand-Over-Direct": "Isaac-Shadow-Handover-Direct",
     "Isaac-Cart-Double-Pendulum-Direct": "Isaac-Pendulum-MARL-Direct",
+    "Isaac-Franka-Cabinet-Direct": "Isaac-Open-Drawer-Franka-Direct",
+    "Isaac-Reorient-Cube-Shadow-Vision-Direct": "Isaac-Reorient-Cube-Shadow-Camera-Direct",
+    "Isaac-Shadow-Hand-Over-Direct": "Isaac-Shadow-Handover-Direct",
 }
-"""2.x names (without their version) whose 3.0 name differs by more than the version."""
+"""2.x names (without their version, and spelt as in 3.0) whose 3.0 name differs by more than that."""
+
+_SPELLINGS: Final = (
+    (re.compile(r"-Anymal-([A-D])\b"), r"-Anymal\1"),
+    (re.compile(r"-Unitree-(A1|Go1|Go2)\b"), r"-Unitree\1"),
+    (re.compile(r"-Repose-"), "-Reorient-"),
+)
+"""What names of 2.x spelt otherwise."""
 
 ENTRY_POINT: Final = "_cfg_entry_point"
 """How the keys of configurations end in Gymnasium's registry of tasks."""
@@ -95,10 +99,23 @@ def installed_name(task: str, *, extra: Iterable[str] = ()) -> str | None:
     """
     known = {*TASKS, *extra}
     bare = _VERSION.sub("", task)
-    for candidate in (task, bare, RENAMED.get(bare, ""), bare.replace("-Play", "")):
-        if candidate in known:
-            return candidate
+    for written in (bare, bare.replace("-Play", "")):
+        spelt = written
+        for old, new in _SPELLINGS:
+            spelt = old.sub(new, spelt)
+        # What 2.x had and 3.0 left to its contributors bears their prefix.
+        contributed = spelt.replace("Isaac-", CONTRIB, 1)
+        for candidate in (task, written, spelt, RENAMED.get(spelt, ""), contributed, f"{contributed}-v0"):
+            if candidate in known:
+                return candidate
     return None
+
+
+def former_name(task: str) -> str | None:
+    """Return the name that a task had in 2.x (without its version) where it is more than another spelling."""
+    if task.startswith(CONTRIB):
+        return task.replace(CONTRIB, "Isaac-", 1)
+    return next((old for old, new in RENAMED.items() if new == task), None)
 
 
 def agent_entry_point(library: Library, agent: str | None) -> str:
@@ -135,9 +152,10 @@ def require_task(task: str, library: Library) -> str:
             " needs customEnvironmentPath or customEnvironmentS3Uri.",
         )
     if library not in TASKS[name]:
+        none = "none, because it is made for imitation learning or for people's hands. Choose another task"
         raise ConfigError(
             f"The task '{name}' has no {library} configuration",
             where="trainingConfig.rlLibrary",
-            remedy=f"Libraries that this task has: {', '.join(TASKS[name])}.",
+            remedy=f"Libraries that this task has: {', '.join(TASKS[name]) or none}.",
         )
     return name

@@ -7,9 +7,11 @@ import importlib.util
 import subprocess
 
 from isaaclab_flows.schemas import nvidia_smi
+from isaaclab_flows.schemas.contrib_tasks import NEEDS_ISAAC_SIM, NEWTON_BY_PRESET
 from isaaclab_flows.schemas.errors import ConfigError
 from isaaclab_flows.schemas.job import Job
 from isaaclab_flows.schemas.settings import settings
+from isaaclab_flows.schemas.task_names import TASKS
 
 
 @functools.lru_cache(maxsize=1)
@@ -66,16 +68,23 @@ def require_simulator() -> None:
         )
 
 
-OFFLINE_TASKS = ("Isaac-Cartpole", "Isaac-Ant", "Isaac-Humanoid")
+OFFLINE_TASKS = ("Isaac-Cartpole", "Isaac-Ant", "Isaac-Humanoid", "IsaacContrib-Cartpole-Showcase")
 """Beginnings of the tasks whose robot files can be made from Newton's wheel, without NVIDIA's asset server."""
 
 
 def availability(task: str) -> str:
     """Say in a few words whether a task can run on this machine now."""
+    if not TASKS[task]:
+        return "no: it has no agent of a library"
     if settings().simulator_python is None and importlib.util.find_spec("isaaclab") is None:
         return "no: Isaac Lab is not installed"
+    # Another Python may have Isaac Sim; its own check of the task says so when it starts.
+    here = importlib.util.find_spec("isaacsim") is not None
+    if task in NEEDS_ISAAC_SIM and not here:
+        return "needs Isaac Sim"
+    preset = " and physics=newton_mjwarp, or Isaac Sim" if task in NEWTON_BY_PRESET and not here else ""
     if settings().asset_root is not None:
-        return "yes, if the asset root has its files"
+        return f"yes, if the asset root has its files{preset.replace(' and', ', with')}"
     if task.startswith(OFFLINE_TASKS):
         return "yes, also offline"
-    return "needs NVIDIA's asset server"
+    return f"with internet (NVIDIA's asset server){preset}"

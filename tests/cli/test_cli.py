@@ -19,6 +19,7 @@ from isaaclab_flows.cli.overrides import parse_overrides
 from isaaclab_flows.cli.run import RunOptions, command_to_go_on
 from isaaclab_flows.schemas.errors import ConfigError
 from isaaclab_flows.schemas.task_names import TASKS
+from isaaclab_flows.tasks.simulator.machine import availability
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAINING = ROOT / "examples/cartpole/training/cartpole-training-config.json"
@@ -135,3 +136,18 @@ def test_a_server_that_does_not_answer_is_an_error_with_its_address(
     assert "The Prefect server does not answer" in answer.stderr
     assert url in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize(
+    ("task", "words"),
+    [
+        ("Isaac-Cartpole-Direct", "yes, also offline"),
+        ("IsaacContrib-Cartpole-Showcase-Direct", "yes, also offline"),
+        ("Isaac-Velocity-Flat-AnymalD", "with internet"),
+        ("IsaacContrib-Velocity-Flat-UnitreeA1", "physics=newton_mjwarp, or Isaac Sim"),
+        ("IsaacContrib-Factory-PegInsert-Direct", "needs Isaac Sim"),
+        ("IsaacContrib-Stack-Cube-Franka", "no: it has no agent"),
+    ],
+)
+def test_a_task_says_what_it_needs_to_run_here(task: str, words: str) -> None:
+    assert words in availability(task)

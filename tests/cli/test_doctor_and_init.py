@@ -13,6 +13,7 @@ from isaaclab_flows.cli import doctor
 from isaaclab_flows.cli.doctor import Finding, can_work, server_findings, simulator_findings
 from isaaclab_flows.cli.init import Answers, init
 from isaaclab_flows.cli.main import app
+from isaaclab_flows.schemas.errors import ConfigError
 from isaaclab_flows.schemas.settings import settings
 from isaaclab_flows.schemas.task_names import TASKS
 from isaaclab_flows.tasks.simulator import machine
@@ -25,14 +26,19 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "gpus", lambda: ())
 
 
-@pytest.mark.parametrize("task", sorted(TASKS))
 @pytest.mark.parametrize("evaluation", [False, True])
-def test_what_init_writes_is_accepted_for_every_task(task: str, evaluation: bool, tmp_path: Path) -> None:
-    file = tmp_path / "training" / "config.json"
-    init(Answers(file, task, evaluation=evaluation), ask=lambda _, default: default)
-    config = json.loads(file.read_text())
-    assert config["trainingConfig"]["task"] == task
-    assert config["trainingConfig"]["rlLibrary"] in TASKS[task]
+def test_what_init_writes_is_accepted_for_every_task(evaluation: bool, tmp_path: Path) -> None:
+    for task in (name for name, libraries in TASKS.items() if libraries):
+        file = tmp_path / f"{task}.json"
+        init(Answers(file, task, evaluation=evaluation), ask=lambda _, default: default)
+        config = json.loads(file.read_text())
+        assert config["trainingConfig"]["task"] == task
+        assert config["trainingConfig"]["rlLibrary"] in TASKS[task]
+
+
+def test_init_refuses_a_task_that_no_library_trains() -> None:
+    with pytest.raises(ConfigError, match="made for imitation learning"):
+        init(Answers(Path("x.json"), "Isaac-Stack-Cube-Franka-v0"), ask=lambda _, default: default)
 
 
 def test_a_machine_without_a_gpu_gets_a_training_that_it_can_bear() -> None:
