@@ -63,3 +63,28 @@ def physics_name(env_cfg: Any) -> str:
         if name.lower().startswith(known.lower()):
             return known
     return name.removesuffix("Cfg")
+
+
+def mend_sensors(env_cfg: Any) -> None:
+    """Let sensors tell in the warp frontend what they tell in the torch frontend.
+
+    Isaac Lab 3.0 resets the sensors of all environments there in each step, whichever of them ended, and reads them
+    within a CUDA graph that was captured without their refresh. So a policy sees zeros in their place: the wrench at
+    the feet, for the ant and the humanoid. Here a reset touches only the environments that ended, and sensors are
+    refreshed after each physics step, outside of all graphs.
+    """
+    from isaaclab_experimental.envs.interactive_scene_warp import InteractiveSceneWarp
+
+    env_cfg.scene.lazy_sensor_update = False
+    reset_all = InteractiveSceneWarp.reset
+
+    def reset(scene: Any, env_ids: Any = None, env_mask: Any = None) -> None:
+        sensors, scene._sensors = scene._sensors, {}
+        try:
+            reset_all(scene, env_ids, env_mask=env_mask)
+        finally:
+            scene._sensors = sensors
+        for sensor in sensors.values():
+            sensor.reset(env_ids, env_mask=env_mask)
+
+    InteractiveSceneWarp.reset = reset

@@ -188,6 +188,8 @@ def environment(setup: Setup) -> Iterator[Session]:
 
     setup.stop.check()
     setup.events.stage("creating_environment", f"{setup.job.num_envs:,} environments of {setup.job.task}")
+    if setup.choice.frontend == "warp":
+        frontend.mend_sensors(setup.env_cfg)
     try:
         env = create_isaaclab_env(
             setup.job.task,
