@@ -133,9 +133,9 @@ async def test_expired_credentials_are_renewed(batch: FakeBatch) -> None:
     old.before["describe_jobs"] = [ClientError(error, "DescribeJobs")]
     renewed: list[int] = []
 
-    def renew() -> tuple[FakeBatch, FakeBatch]:
+    def renew() -> tuple[FakeBatch, FakeBatch, FakeBatch]:
         renewed.append(1)
-        return batch, batch
+        return batch, batch, batch
 
     job_id = batch.add("steps")
     api = BatchApi(old, old, renew=renew)
