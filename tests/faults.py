@@ -149,7 +149,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
     21: (
         "uploads overwrite each other, their failures are only printed, metrics lack all but one event folder",
         (
-            "tasks/storage/test_base.py::test_a_fault_that_stays_is_an_error_with_a_remedy",
+            "tasks/storage/test_base.py::test_there_is_one_layer_of_tries",
             "tasks/storage/test_base.py::test_parallel_copies_name_all_that_failed",
             "tasks/results/test_metrics.py::test_however_often_it_stops_no_iteration_is_missing_or_twice",
             END_TO_END,
