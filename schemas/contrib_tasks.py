@@ -1,6 +1,6 @@
 """The tasks of Isaac Lab 3.0 that its contributors maintain (`IsaacContrib-*`), and what each needs to run.
 
-Read from the installed registry; a test compares them with it.
+Read from the installed registry; a test compares names and libraries with it, but not the needs.
 """
 
 from __future__ import annotations
